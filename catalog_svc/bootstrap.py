@@ -137,7 +137,9 @@ async def running(
         writes = Database(engines.writes, allowed_shop=authorized_shop)
         reads = Database(engines.reads, remaining=remaining_seconds, allowed_shop=authorized_shop)
         replica = wire_replica(settings, writes, channel, metrics)
-        metrics.read_watchers_from(lambda: replica.hub.watcher_count)
+        metrics.read_watchers_from(
+            lambda: replica.hub.watcher_count, changes=lambda: replica.change_hub.follower_count
+        )
         servicer = wire_servicer(
             settings,
             replica,
@@ -237,6 +239,11 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
         Loop(
             name="item_feed_hub",
             run=lambda beat: replica.feed_hub.run(drain, beat),
+            heartbeat_timeout=_MAX_LOOP_SILENCE,
+        ),
+        Loop(
+            name="change_hub",
+            run=lambda beat: replica.change_hub.run(drain, beat),
             heartbeat_timeout=_MAX_LOOP_SILENCE,
         ),
         Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),

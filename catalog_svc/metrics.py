@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -68,15 +69,27 @@ class CatalogMetrics:
             "database_failures", "Operations of syncs given up because the database was unavailable."
         )
         self._database_up = gauge("database_up", "Whether the last ping of the database succeeded.")
-        self._watchers = gauge("watchers", "Watchers of syncs on this replica.")
+        self._watchers = gauge("watchers", "Watchers on this replica, of syncs, items and changes.")
+        self._change_followers = gauge("change_followers", "Followers of many shops on this replica.")
+        self._changes = counter("changes_read", "Records that this replica has read for them.")
+        self._change_delay = gauge(
+            "change_delay_seconds",
+            "Age of the oldest committed change that they cannot get yet, because an older transaction is open.",
+        )
         self._wait_reasons: dict[tuple[UUID, int], WaitReason] = {}
         self._queue_platforms: set[str] = set()
         for reason in WaitReason:
             self._waiting.labels(reason.value)
 
-    def read_watchers_from(self, count: Callable[[], int]) -> None:
-        """Call `count` for the number of watchers at each scrape."""
+    def read_watchers_from(self, count: Callable[[], int], *, changes: Callable[[], int]) -> None:
+        """Call `count` for the number of watchers at each scrape, and `changes` for those of many shops."""
         self._watchers.set_function(count)
+        self._change_followers.set_function(changes)
+
+    def changes_read(self, count: int, *, delay: timedelta) -> None:
+        """Count records of the change feed, and set its delay."""
+        self._changes.inc(count)
+        self._change_delay.set(delay.total_seconds())
 
     def queue_read(self, pending: Sequence[PendingSyncs]) -> None:
         """Set the gauges of the queue; platforms without pending syncs get zeros."""

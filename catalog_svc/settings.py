@@ -96,6 +96,8 @@ class CatalogSettings(ServiceSettings):
     sync_retention: Duration = timedelta(days=30)
     request_id_retention: Duration = timedelta(days=7)
     deleted_record_retention: Duration = timedelta(days=90)
+    change_retention: Duration = timedelta(days=7)
+    """How long followers of many shops may be away (WatchChanges, WatchSyncs)."""
 
     @property
     def authentication_enabled(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 from catalogsync_common.call_limits import CallLimits
@@ -20,6 +20,7 @@ from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CallCredentials, ConnectorJobs, ConnectorPlatforms, ConnectorSource
 from catalog_svc.source.webhook_verifier import ConnectorWebhooks
 from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
@@ -37,6 +38,7 @@ from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
+from catalog_svc.usecases.change_hub import ChangeHub
 from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.item_feed_hub import ItemFeedHub
 from catalog_svc.usecases.ports import ProductSource
@@ -52,6 +54,7 @@ from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup, S
 from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.sync_limits import RunConfig
+from catalog_svc.usecases.watch_changes import WatchChanges
 from catalog_svc.usecases.watch_items import WatchItems
 from catalog_svc.usecases.watch_pacing import WatchLimits
 from catalog_svc.usecases.watch_sync import WatchSync
@@ -71,6 +74,7 @@ class Replica:
 
     hub: SyncHub
     feed_hub: ItemFeedHub
+    change_hub: ChangeHub
     worker: Worker
     cleanup: PlatformJobCleanup
     scheduler: Scheduler
@@ -99,12 +103,14 @@ def wire_replica(
     )
     hub = SyncHub(syncs, limiter=limiter, max_read_age=max_read_age)
     feed_hub = ItemFeedHub(ItemFeedStore(database), limiter=limiter, max_read_age=max_read_age)
+    change_hub = ChangeHub(ChangeFeedStore(database), metrics=metrics, limiter=limiter, max_read_age=max_read_age)
     credentials = _credentials(settings)
     source = ConnectorSource(connector, credentials=credentials)
-    worker = _worker(settings, database, source, hub, feed_hub, drain, metrics)
+    worker = _worker(settings, database, source, hub, (feed_hub, change_hub), drain, metrics)
     return Replica(
         hub=hub,
         feed_hub=feed_hub,
+        change_hub=change_hub,
         worker=worker,
         cleanup=PlatformJobCleanup(
             syncs=syncs, jobs=ConnectorJobs(connector, credentials=credentials), drain=drain
@@ -163,6 +169,7 @@ def wire_servicer(
         ),
         follow=WatchSync(hub=replica.hub, drain=replica.drain, limits=watch_limits),
         read=read,
+        watch_changes=WatchChanges(feeds=ChangeFeedStore(reads), hub=replica.change_hub, drain=replica.drain),
         watch_items=WatchItems(read=read, feeds=ItemFeedStore(reads), hub=replica.feed_hub, drain=replica.drain),
         shops=ManageShops(
             shops=shops,
@@ -215,12 +222,18 @@ def _worker(
     database: Database,
     source: ProductSource,
     hub: SyncHub,
-    feed_hub: ItemFeedHub,
+    feed_hubs: tuple[ItemFeedHub, ChangeHub],
     drain: Drain,
     metrics: CatalogMetrics,
 ) -> Worker:
     ttl = settings.lease_ttl
     leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
+
+    def announce(shop_id: UUID) -> None:
+        items, changes = feed_hubs
+        items.announce(shop_id)
+        changes.announce()
+
     dependencies = SyncDependencies(
         leases=leases,
         batches=BatchStore(database, ttl=ttl),
@@ -228,7 +241,7 @@ def _worker(
         source=source,
         hub=hub,
         metrics=metrics,
-        announce_change=feed_hub.announce,
+        announce_change=announce,
         config=RunConfig(
             renew_interval=ttl / 3,
             give_up_after=settings.give_up_after,
@@ -298,6 +311,7 @@ def _retention_policy(settings: CatalogSettings) -> RetentionPolicy:
         syncs=settings.sync_retention,
         request_ids=settings.request_id_retention,
         deleted_records=settings.deleted_record_retention,
+        changes=settings.change_retention,
     )
 
 

@@ -6,7 +6,7 @@
     ├── ShopNotFound, SyncNotFound, ProductNotFound, ItemNotFound
     ├── ShopAlreadyRegistered, ShopBeingDeleted
     ├── SyncAlreadyRunning
-    ├── RevisionInFuture, PositionExpired
+    ├── RevisionInFuture, PositionExpired, ChangePositionExpired
     ├── TextSearchUnavailable
     ├── LimitExceeded (catalogsync_common)
     │   └── TooManyWatchers
@@ -174,6 +174,18 @@ class PositionExpired(Failure):
             f"the position or page is not within the changes that the shop still has, from {floor} to {position}; "
             "list again without a position, and drop what is not listed",
             metadata={"position": str(position), "floor": str(floor), "incarnation": str(incarnation)},
+        )
+
+
+class ChangePositionExpired(Failure):
+    """Events after the client's position may be gone, or the position is of another database."""
+
+    reason = "POSITION_EXPIRED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the position is older than the changes that are kept, or of another database; call again without a "
+            "position: the stream then begins with everything that is stored"
         )
 
 

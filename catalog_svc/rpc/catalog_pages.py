@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -27,6 +27,7 @@ _MAX_PAGE_BYTES: Final = 1_048_576
 
 Filters: TypeAlias = Mapping[str, object]
 M = TypeVar("M", bound=Message)
+V = TypeVar("V")
 
 
 def item_filters(ref: ShopRef, which: ItemFilter) -> Filters:
@@ -90,6 +91,20 @@ def _item_token(tokens: PageTokens, cursor: ItemCursor, filters: Filters) -> str
         cursor.item_id,
     )
     return tokens.encode(fields, filters=filters)
+
+
+def chunks(values: Sequence[V], convert: Callable[[V], M]) -> Iterator[tuple[int, list[M]]]:
+    """Yield lists of converted values that fit together into a message, each with its first index; at least one.
+
+    What is not asked for is not converted: a client that does not read costs one message.
+    """
+    start = 0
+    while True:
+        chunk = list(fitting(map(convert, values[start:])))
+        yield start, chunk
+        start += len(chunk)
+        if start >= len(values):
+            return
 
 
 def fitting(messages: Iterable[M]) -> Iterator[M]:

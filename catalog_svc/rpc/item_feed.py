@@ -6,28 +6,22 @@ to be answered with POSITION_EXPIRED. It selects changes of a shop that its clie
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 from uuid import UUID
 
 import msgspec
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
-from catalogsync_common.failure import InvalidRequest
 
-from catalog_svc.domain.catalog_reads import Item
 from catalog_svc.domain.item_feed import FeedCursor, FeedPage
 from catalog_svc.rpc import convert_catalog
-from catalog_svc.rpc.catalog_pages import fitting
+from catalog_svc.rpc.catalog_pages import chunks
 from catalog_svc.rpc.convert import reconnect_reason
+from catalog_svc.rpc.feed_positions import pack, unpack
 from catalog_svc.rpc.page_tokens import PositionNumber, PositionText
 from catalog_svc.usecases.watch_items import FeedMessage
 
-_FIELD: Final = "after_position"
 _VERSION: Final = 1
-_MAX_CHARACTERS: Final = 2_048
-"""A position holds an id of up to 255 characters, in base64."""
 
 
 class _Position(msgspec.Struct, frozen=True, array_like=True):
@@ -40,8 +34,7 @@ class _Position(msgspec.Struct, frozen=True, array_like=True):
 
 def encode_position(cursor: FeedCursor) -> str:
     """Return the position of a cursor, about 80 characters of base64url."""
-    fields = (_VERSION, cursor.incarnation, cursor.snapshot_position, cursor.position, cursor.item_id)
-    return base64.urlsafe_b64encode(msgspec.msgpack.encode(_Position(*fields))).decode().rstrip("=")
+    return pack(_Position(_VERSION, cursor.incarnation, cursor.snapshot_position, cursor.position, cursor.item_id))
 
 
 def decode_position(text: str) -> FeedCursor | None:
@@ -50,17 +43,9 @@ def decode_position(text: str) -> FeedCursor | None:
     Raises:
         InvalidRequest: It is not a position of this service.
     """
-    if not text:
+    decoded = unpack(text, kind=_Position, version=_VERSION, methods="WatchItems or ListItemChanges")
+    if decoded is None:
         return None
-    try:
-        if len(text) > _MAX_CHARACTERS:
-            raise ValueError("too long")
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        decoded = msgspec.msgpack.decode(raw, type=_Position)
-    except (binascii.Error, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidRequest.of(_FIELD, "is not a position of WatchItems or ListItemChanges") from error
-    if decoded.version != _VERSION:
-        raise InvalidRequest.of(_FIELD, "is from another release: start with an empty position")
     return FeedCursor(
         incarnation=decoded.incarnation,
         snapshot_position=decoded.snapshot_position,
@@ -72,7 +57,7 @@ def decode_position(text: str) -> FeedCursor | None:
 def watch_messages(message: FeedMessage) -> Iterator[pb.WatchItemsResponse]:
     """Convert a page to messages of about 1 MiB, each with the position after it."""
     page = message.page
-    for start, items in _chunks(page.items):
+    for start, items in chunks(page.items, convert_catalog.item):
         end = start + len(items)
         if end < len(page.items):
             cursor = page.cursor_after(page.items[end - 1])
@@ -88,19 +73,8 @@ def watch_messages(message: FeedMessage) -> Iterator[pb.WatchItemsResponse]:
 
 def changes_response(page: FeedPage) -> pb.ListItemChangesResponse:
     """Convert a page, as much of it as fits into a message."""
-    _, items = next(_chunks(page.items))
+    _, items = next(chunks(page.items, convert_catalog.item))
     if len(items) < len(page.items):
         cursor = page.cursor_after(page.items[len(items) - 1])
         return pb.ListItemChangesResponse(items=items, position=encode_position(cursor))
     return pb.ListItemChangesResponse(items=items, position=encode_position(page.cursor), caught_up=page.caught_up)
-
-
-def _chunks(items: Sequence[Item]) -> Iterator[tuple[int, list[pb.Item]]]:
-    """Yield messages of items that fit together, with the index of the first one; at least once."""
-    start = 0
-    while True:
-        chunk = list(fitting(map(convert_catalog.item, items[start:])))
-        yield start, chunk
-        start += len(chunk)
-        if start >= len(items):
-            return

@@ -15,19 +15,21 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceServic
 from catalogsync_common.call_context import correlation_id
 from catalogsync_common.principal import current_principal
 
+from catalog_svc.domain.change_feed import ChangeKind
 from catalog_svc.domain.sync import SyncPosition
-from catalog_svc.rpc import catalog_pages, convert, convert_catalog
+from catalog_svc.rpc import catalog_pages, change_feed, convert, convert_catalog
 from catalog_svc.rpc.convert import SnapshotMessages
 from catalog_svc.rpc.item_feed import changes_response, decode_position, watch_messages
 from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber
 from catalog_svc.rpc.request_validator import RequestValidator
-from catalog_svc.rpc.shop_access import own_shops, restricted
+from catalog_svc.rpc.shop_access import check_own, own_shops, restricted
 from catalog_svc.usecases.catalog_ports import Issues
 from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.shops import DeleteShop, ManageShops
 from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
+from catalog_svc.usecases.watch_changes import WatchChanges
 from catalog_svc.usecases.watch_items import WatchItems
 from catalog_svc.usecases.watch_sync import WatchSync
 
@@ -43,6 +45,7 @@ class CatalogUseCases:
     follow: WatchSync
     read: ReadCatalog
     watch_items: WatchItems
+    watch_changes: WatchChanges
     shops: ManageShops
     delete_shop: DeleteShop
     ingest_webhook: IngestWebhook
@@ -265,3 +268,33 @@ class CatalogServicer(CatalogServiceServicer):
         validator.raise_if_any()
         after = decode_position(request.after_position)
         return changes_response(await self._use.watch_items.page(ref, after, limit=limit))
+
+    async def WatchChanges(
+        self, request: pb.WatchChangesRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchChangesResponse, None]:
+        validator = RequestValidator()
+        merchant_id = validator.text("merchant_id", request.merchant_id)
+        validator.raise_if_any()
+        which = change_feed.own_filter(ChangeKind.SHOPS, merchant_id=merchant_id)
+        after = change_feed.decode_position(request.after_position, ChangeKind.SHOPS)
+        async with aclosing(self._use.watch_changes(which, after)) as pages:
+            async for page in pages:
+                for message in change_feed.change_messages(page):
+                    yield message
+
+    async def WatchSyncs(
+        self, request: pb.WatchSyncsRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchSyncsResponse, None]:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop) if request.HasField("shop") else None
+        merchant_id = validator.text("merchant_id", request.merchant_id)
+        validator.raise_if_any()
+        shop = check_own(ref, await self._use.read.shop(ref)) if ref else None
+        which = change_feed.own_filter(
+            ChangeKind.SYNCS, shop_id=shop.shop_id if shop else None, merchant_id=merchant_id
+        )
+        after = change_feed.decode_position(request.after_position, ChangeKind.SYNCS)
+        async with aclosing(self._use.watch_changes(which, after)) as pages:
+            async for page in pages:
+                for message in change_feed.sync_messages(page):
+                    yield message

@@ -19,7 +19,7 @@ from catalogsync_common.principal import Principal, PrincipalKind, current_princ
 
 from catalog_svc.domain.errors import ShopNotFound, SyncNotFound
 from catalog_svc.domain.ids import shop_id_of
-from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.domain.status import ANY_SHOP, ShopFilter
 from catalog_svc.rpc.request_validator import RequestValidator
 from catalog_svc.usecases.catalog_ports import Shops
@@ -57,6 +57,18 @@ def restricted(which: ShopFilter) -> ShopFilter | None:
 def own_shops() -> ShopFilter:
     """Return the filter of the shops that the present principal may know of."""
     return restricted(ANY_SHOP) or ANY_SHOP
+
+
+def check_own(ref: ShopRef, shop: Shop) -> Shop:
+    """Return the shop that a request names in a field that clients may leave out.
+
+    Raises:
+        ShopNotFound: It is not the client's own.
+    """
+    principal = current_principal()
+    if principal.kind is PrincipalKind.CLIENT and not _is_own(principal, shop):
+        raise ShopNotFound(ref)
+    return shop
 
 
 class OwnShops:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.schedule import RETRY_BLOCKED_DELETION_INTERVAL, RETRY_BROKEN_INTERVAL
 from catalog_svc.domain.status import ConnectionState, LatestSyncs
 from catalog_svc.domain.sync import BlockedDeletion, Sync, SyncMode, SyncState
+from catalog_svc.storage.change_events import with_event
 from catalog_svc.storage.shops import Row
 from catalog_svc.storage.sync_queue import dequeue
 from catalog_svc.storage.tables import sync as sync_table
@@ -41,10 +42,12 @@ _MOVE_OLD_SYNCS = text(f"""
 
 
 def _close(more: str = "") -> TextClause:
-    return text(f"""
-    UPDATE shop_state SET active_sync_id = NULL, last_ended_sync_id = :sync_id,
-        unchanged_sync_count = unchanged_sync_count + :unchanged, updated_at = statement_timestamp(){more}
-    WHERE shop_id = :shop_id""")
+    return with_event(
+        f"""
+        active_sync_id = NULL, last_ended_sync_id = :sync_id,
+        unchanged_sync_count = unchanged_sync_count + :unchanged, updated_at = statement_timestamp(){more}""",
+        sync_id=":sync_id",
+    )
 
 
 _SET_BLOCKED: Final = """

@@ -6,6 +6,7 @@ first updates this row, and so waits for every other writer of the shop to commi
 * It hands out `feed_position`: the rows that a transaction changes get the position after the stored one, and the
   same transaction stores it. Positions are in the order of commits, without gaps.
 * It counts the products and items of the shop, so that a status is one row.
+* It numbers the change events of the shop (see `catalog_svc.storage.change_events`).
 
 A sync adds the fence: the update takes effect only under the lease's `epoch` (the fencing token: each claim
 installs a higher one) and `next_seq` (the number of the write: each fenced write adds one). It changes one row, or
@@ -32,6 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.sync import BlockedDeletion, Lease
+from catalog_svc.storage.change_events import with_event
 from catalog_svc.storage.syncs import SYNC_COLUMNS
 from catalog_svc.storage.tenant import driver_of
 
@@ -66,11 +68,10 @@ _LOCK_OUTSIDE_SYNC = text("""
 
 
 def _update_counters(more: str = "") -> TextClause:
-    return text(f"""
-    UPDATE shop_state SET feed_position = feed_position + 1, product_count = product_count + :products,
+    return with_event(f"""
+        feed_position = feed_position + 1, product_count = product_count + :products,
         item_count = item_count + :items, item_with_image_count = item_with_image_count + :items_with_image,
-        updated_at = statement_timestamp(){more}
-    WHERE shop_id = :shop_id""")
+        updated_at = statement_timestamp(){more}""")
 
 
 _UPDATE_COUNTERS: Final = _update_counters()
@@ -206,7 +207,7 @@ async def lock_shop(connection: AsyncConnection, lease: Lease) -> None:
 
 
 async def count_change(connection: AsyncConnection, shop_id: UUID, change: CatalogChange) -> None:
-    """Store the shop's position and counters after a write; without effect if it changed nothing."""
+    """Store the position and counters of the shop after a write, with an event; nothing if nothing changed."""
     if not change.changed:
         return
     values = {

@@ -31,6 +31,7 @@ from catalog_svc.domain.sync import (
     SyncState,
     Waiting,
 )
+from catalog_svc.storage.change_events import with_event
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.ended_syncs import close_sync
 from catalog_svc.storage.fence import OWNED, lease_values, lock_shop
@@ -60,7 +61,12 @@ _LOCK_SHOP = text(f"""
     SELECT {STATE_COLUMNS}, next_seq FROM shop_state
     WHERE shop_id = :shop_id AND active_sync_id = :sync_id AND epoch <= :epoch FOR UPDATE SKIP LOCKED""")
 
-_INSTALL_EPOCH = text("UPDATE shop_state SET epoch = :epoch WHERE shop_id = :shop_id")
+# A takeover changes no state: the sync is RUNNING already.
+_INSTALL_EPOCH = with_event(
+    "epoch = :epoch",
+    sync_id=":sync_id",
+    condition="SELECT FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id AND state = 'PENDING'",
+)
 
 _SINCE_PROGRESS = "clock_timestamp() - progressed_at AS since_progress"
 

@@ -29,6 +29,8 @@ _DELETE_REQUESTS = text("SELECT purge_requests(CAST(:older_than AS interval), CA
 
 _DELETE_DELETIONS = text("SELECT purge_deletions(CAST(:older_than AS interval), CAST(:limit AS integer))")
 
+_DELETE_EVENTS = text("SELECT purge_change_events(CAST(:older_than AS interval), CAST(:limit AS integer))")
+
 _FIND_OBSOLETE = text("SELECT shop_id, pass_id FROM find_obsolete_pass()")
 
 _FIND_SHOP_WITH_TOMBSTONES = text("""
@@ -114,6 +116,10 @@ class RetentionStore:
     async def purge_deletions(self, *, older_than: timedelta) -> int:
         """Delete the reports of deletions of shops that ended before `older_than` ago."""
         return await self._delete(_DELETE_DELETIONS, older_than)
+
+    async def purge_changes(self, *, older_than: timedelta) -> int:
+        """Delete change events, the oldest transactions first; the change feed then begins after them."""
+        return await self._delete(_DELETE_EVENTS, older_than)
 
     async def purge_seen(self) -> int:
         """Delete seen ids of passes that cannot be resumed any more."""

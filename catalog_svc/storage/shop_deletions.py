@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.shop import Shop, ShopDeletion, ShopKey, ShopRef
 from catalog_svc.domain.sync import CancelledSync, SyncState
+from catalog_svc.storage.change_events import with_event
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.loop_leases import LoopLease
 from catalog_svc.storage.shops import Row, find_deletion
@@ -45,10 +46,9 @@ _SELECT_ACTIVE = text("SELECT * FROM active_deletions(CAST(:limit AS integer)) A
 _LOCK = text("SELECT deleting FROM shop_state WHERE shop_id = :shop_id FOR UPDATE")
 
 # Without `oldest_tombstone_at` retention, which counts nothing, leaves the rows to the purge.
-_MARK = text("""
-    UPDATE shop_state SET deleting = true, epoch = epoch + 1, active_sync_id = NULL, open_pass_id = NULL,
-        oldest_tombstone_at = NULL, purged_sync_count = :sync_count, updated_at = statement_timestamp()
-    WHERE shop_id = :shop_id""")
+_MARK = with_event("""
+        deleting = true, epoch = epoch + 1, active_sync_id = NULL, open_pass_id = NULL,
+        oldest_tombstone_at = NULL, purged_sync_count = :sync_count, updated_at = statement_timestamp()""")
 
 _DELETE_SYNCS = text(f"DELETE FROM sync WHERE shop_id = :shop_id RETURNING {SYNC_COLUMNS}")
 
@@ -74,6 +74,9 @@ _SELECT_COUNTERS = text(f"SELECT {_COUNTERS} FROM shop_state WHERE shop_id = :sh
 _DELETE_KEYS = text("""
     DELETE FROM idempotency_key WHERE (principal, method, request_id) IN (
         SELECT principal, method, request_id FROM idempotency_key WHERE shop_id = :shop_id LIMIT :limit)""")
+
+# The event of the deletion itself was purged with the others: followers that have not read it read this one.
+_RECORD_DELETION = with_event("updated_at = statement_timestamp()")
 
 _DELETE_STATE = text("DELETE FROM shop_state WHERE shop_id = :shop_id")
 
@@ -155,6 +158,7 @@ PURGED_TABLES: Final = (
     _PurgedTable.of("product_refresh", _text_key("product_id")),
     _PurgedTable.of("sync_issue", _id_key("sync_id"), _NUMBER, counter="purged_issue_count"),
     _PurgedTable.of("sync_history", _id_key("sync_id"), counter="purged_sync_count"),
+    _PurgedTable.of("change_event", _NUMBER),
 )
 """The tables that a shop may have many rows in; the marking transaction deletes those of the others."""
 
@@ -242,6 +246,7 @@ class ShopDeletionStore:
         if (await connection.execute(_DELETE_KEYS, values)).rowcount >= self._rows_per_chunk:
             return position
         counters = (await connection.execute(_SELECT_COUNTERS, values)).mappings().one()
+        await connection.execute(_RECORD_DELETION, values)
         await connection.execute(_DELETE_STATE, values)
         await connection.execute(_END, {**values, **counters})
         return None

@@ -28,6 +28,7 @@ from catalog_svc.domain.ids import shop_id_of, sync_id_of
 from catalog_svc.domain.schedule import ScheduledShop, StoredSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
+from catalog_svc.storage.change_events import with_event
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.ended_syncs import INSERT_OBSOLETE_PASS, close_sync
 from catalog_svc.storage.shops import STATE_COLUMNS, Row, register_shop, with_state
@@ -51,12 +52,16 @@ _READ_SHOP = text(_SELECT_STATE)
 _LOCK_SHOP = text(f"{_SELECT_STATE} FOR UPDATE")
 _TRY_LOCK_SHOP = text(f"{_SELECT_STATE} FOR UPDATE SKIP LOCKED")
 
-_OPEN = text("""
-    UPDATE shop_state SET last_sync_number = last_sync_number + 1, active_sync_id = :sync_id,
-        open_pass_id = :pass_id, updated_at = statement_timestamp()
-    WHERE shop_id = :shop_id""")
+_OPEN = with_event(
+    """
+        last_sync_number = last_sync_number + 1, active_sync_id = :sync_id, open_pass_id = :pass_id,
+        updated_at = statement_timestamp()""",
+    sync_id=":sync_id",
+)
 
-_VOID_LEASE = text("UPDATE shop_state SET epoch = epoch + 1 WHERE shop_id = :shop_id")
+# With a number, though `close_sync` writes the event: without one the trigger for older releases would write one.
+_VOID_LEASE = text("""
+    UPDATE shop_state SET epoch = epoch + 1, event_number = event_number + 1 WHERE shop_id = :shop_id""")
 
 _INSERT = text(f"""
     INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id, updated_after,

@@ -115,7 +115,7 @@ class SyncStore:
     async def get_many(self, sync_ids: Collection[UUID]) -> list[Sync]:
         """Return those syncs that exist and can be decoded, in any order."""
         return await self._database.read(
-            lambda connection: _find_syncs(connection, sync_ids, skip_undecodable=True)
+            lambda connection: find_syncs(connection, sync_ids, skip_undecodable=True)
         )
 
     async def changed_revisions(self, known: Mapping[UUID, int]) -> dict[UUID, int | None]:
@@ -205,9 +205,7 @@ class SyncStore:
 
         async def read(connection: AsyncConnection) -> list[Sync]:
             sync_ids = [row.sync_id for row in await connection.execute(_FIND_PAGE, values)]
-            found = {
-                sync.sync_id: sync for sync in await _find_syncs(connection, sync_ids, skip_undecodable=False)
-            }
+            found = {sync.sync_id: sync for sync in await find_syncs(connection, sync_ids, skip_undecodable=False)}
             return [found[sync_id] for sync_id in sync_ids if sync_id in found]
 
         return await self._database.read(read)
@@ -274,7 +272,7 @@ async def latest_syncs(connection: AsyncConnection, shop: Shop) -> LatestSyncs:
     )
 
 
-async def _find_syncs(
+async def find_syncs(
     connection: AsyncConnection, sync_ids: Collection[UUID], *, skip_undecodable: bool
 ) -> list[Sync]:
     """Return those of these syncs, of any shops, that exist; see `_with_shops` for `skip_undecodable`."""

@@ -7,9 +7,9 @@ checks them:
 | Group | Tables |
 |---|---|
 | shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
-| | sync_issue, sync_seen, obsolete_pass, product, item, product_refresh |
+| | sync_issue, sync_seen, obsolete_pass, product, item, product_refresh, change_event |
 | directory: small, read across shops; local to the coordinator | shop, shop_deletion, shop_schedule, sync_queue, |
-| | refresh_queue, idempotency_key, loop_lease, page_token_key, schema_compatibility |
+| | refresh_queue, idempotency_key, loop_lease, page_token_key, schema_compatibility, change_feed |
 
 `shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
 """
@@ -45,6 +45,7 @@ from catalog_svc.storage.record_columns import ITEM_COLUMNS, PRODUCT_COLUMNS, Re
 metadata = MetaData()
 
 _NOW = text("clock_timestamp()")
+_TRANSACTION_ID = text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 
 
 def _record_table(name: str, columns: Sequence[RecordColumn], *indexes: Index) -> Table:
@@ -178,6 +179,8 @@ shop_state = Table(
     _count("feed_floor"),
     # Distinguishes this history of positions from that of another registration of the shop.
     Column("incarnation", UUID, nullable=False, server_default=text("gen_random_uuid()")),
+    # The number of the last change event.
+    _count("event_number"),
     # Products and items that are stored and not deleted.
     _count("product_count"),
     _count("item_count"),
@@ -476,6 +479,34 @@ sync_issue = Table(
     _time("created_at", required=True),
     PrimaryKeyConstraint("shop_id", "sync_id", "number", "created_at", name="sync_issue_pkey"),
     postgresql_partition_by="RANGE (created_at)",
+)
+
+# What followers of many shops read: a row for each transaction that changed items or the state of a sync, in the
+# order of the ids of the transactions; see `change_events` and `change_feed`.
+change_event = Table(
+    "change_event",
+    metadata,
+    _id("shop_id"),
+    Column("number", BigInteger, nullable=False),
+    Column("xid", BigInteger, nullable=False, server_default=_TRANSACTION_ID),
+    # NULL: items have changed, or the shop was deleted.
+    _id("sync_id", required=False),
+    # The shop's.
+    Column("feed_position", BigInteger, nullable=False),
+    _time("created_at", required=True),
+    PrimaryKeyConstraint("shop_id", "number", name="change_event_pkey"),
+    Index("change_event_by_xid", "xid"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"},
+)
+
+# One row.
+change_feed = Table(
+    "change_feed",
+    metadata,
+    # Distinguishes the positions of this database from those of another one.
+    Column("incarnation", UUID, nullable=False, server_default=text("gen_random_uuid()")),
+    # Events of this transaction and of earlier ones may have been purged.
+    _count("floor"),
 )
 
 idempotency_key = Table(

@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from catalog_svc.domain.catalog_reads import Feed, Item, ItemCursor, ItemFilter, Product, ProductFilter
+from catalog_svc.domain.change_feed import ChangeCursor, ChangeFilter, ChangePage
 from catalog_svc.domain.item_feed import FeedCursor, FeedPage
 from catalog_svc.domain.records import SyncIssue
 from catalog_svc.domain.schedule import ScheduleDefaults, ScheduledShop, StoredSchedule
@@ -192,6 +193,30 @@ class ItemFeeds(Protocol):
         ...
 
 
+class ChangeFeeds(Protocol):
+    """The change feed of all shops."""
+
+    async def end(self) -> ChangeCursor:
+        """Return the cursor of a consumer that has read all events."""
+        ...
+
+    async def start(self) -> ChangeCursor:
+        """Return the cursor of a consumer that has read nothing."""
+        ...
+
+    async def snapshot(self, after: ChangeCursor, *, limit: int, which: ChangeFilter) -> ChangePage:
+        """Return up to `limit` records of the snapshot that the cursor is in."""
+        ...
+
+    async def events(self, after: ChangeCursor, *, limit: int, which: ChangeFilter | None = None) -> ChangePage:
+        """Return the records of about `limit` events after the cursor; of whole transactions.
+
+        Raises:
+            ChangePositionExpired: events after the cursor may have been purged, or it is of another database.
+        """
+        ...
+
+
 class Products(Protocol):
     """Stored products."""
 
@@ -239,6 +264,10 @@ class PurgeableRecords(Protocol):
 
     async def purge_deletions(self, *, older_than: timedelta) -> int:
         """Delete the reports of deletions of shops that ended longer ago."""
+        ...
+
+    async def purge_changes(self, *, older_than: timedelta) -> int:
+        """Delete change events that were written longer ago."""
         ...
 
     async def purge_seen(self) -> int:

@@ -21,7 +21,7 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import ShopNotFound, StorageUnavailable
 from catalog_svc.usecases.catalog_ports import ItemFeeds
-from catalog_svc.usecases.polling import poll_until_drain
+from catalog_svc.usecases.polling import PollTimer, poll_until_drain
 from catalog_svc.usecases.watch_pacing import WakeupQueue
 from catalog_svc.usecases.watcher_limits import WatcherLimiter
 
@@ -110,13 +110,10 @@ class ItemFeedHub:
         """
         self._feeds = feeds
         self._limiter = limiter or WatcherLimiter()
-        self._poll_seconds = poll_interval.total_seconds()
-        self._announced_seconds = announced_interval.total_seconds()
+        self._timer = PollTimer(poll_interval=poll_interval, announced_interval=announced_interval)
         self._max_read_age_seconds = max_read_age.total_seconds()
         self._topics: dict[UUID, _Topic] = {}
         self._announced: set[UUID] = set()
-        self._has_announced = asyncio.Event()
-        self._polled_at = float("-inf")
         self._wakeups = WakeupQueue()
         self.closed = False
 
@@ -124,7 +121,7 @@ class ItemFeedHub:
         """Say that this replica may have changed the shop; if it is followed, its position is read at once."""
         if shop_id in self._topics:
             self._announced.add(shop_id)
-            self._has_announced.set()
+            self._timer.announce()
 
     @contextmanager
     def follow(self, shop_id: UUID) -> Iterator[FeedSubscription]:
@@ -146,7 +143,7 @@ class ItemFeedHub:
     async def run(self, drain: Drain, heartbeat: Heartbeat = no_heartbeat) -> None:
         """Poll until the drain, then wake all followers."""
         await poll_until_drain(
-            self._poll, pause=self._pause, drain=drain, heartbeat=heartbeat, name="item feed hub"
+            self._poll, pause=self._timer.pause, drain=drain, heartbeat=heartbeat, name="item feed hub"
         )
         self.closed = True
         for topic in self._topics.values():
@@ -156,22 +153,12 @@ class ItemFeedHub:
         """Return whether a read that began at this event-loop time is too old to prove anything."""
         return asyncio.get_running_loop().time() - read_at > self._max_read_age_seconds
 
-    async def _pause(self) -> None:
-        """Wait until all positions are due, or announced ones."""
-        await asyncio.sleep(self._announced_seconds)
-        due_in = self._polled_at + self._poll_seconds - asyncio.get_running_loop().time()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, due_in)):
-                await self._has_announced.wait()
-
     async def _poll(self) -> None:
         now = asyncio.get_running_loop().time()
-        is_due = now - self._polled_at >= self._poll_seconds
+        # All positions are due, or announced ones.
+        is_due = self._timer.begin()
         shop_ids: Collection[UUID] = list(self._topics) if is_due else self._announced & self._topics.keys()
         self._announced = set()
-        self._has_announced.clear()
-        if is_due:
-            self._polled_at = now
         if not shop_ids:
             return
         positions = await self._feeds.heads(shop_ids)

@@ -33,6 +33,8 @@ class RetentionPolicy:
     """The contract promises 7 days."""
     deleted_records: timedelta = timedelta(days=90)
     """Items and products that the platform has deleted."""
+    changes: timedelta = timedelta(days=7)
+    """Change events of all shops: a follower of many shops that was away for longer starts over."""
     shop_deletions: timedelta = timedelta(days=7)
     """Reports of deletions of shops, from the end of the deletion. The contract promises a week."""
 
@@ -85,6 +87,7 @@ class Retention:
             "syncs": lambda: records.purge_unpartitioned(older_than=policy.partitions),
             "requests": lambda: records.purge_requests(older_than=policy.request_ids),
             "deletions of shops": lambda: records.purge_deletions(older_than=policy.shop_deletions),
+            "change events": lambda: records.purge_changes(older_than=policy.changes),
             "seen ids": records.purge_seen,
             "deleted items and products": lambda: records.purge_deleted(older_than=policy.deleted_records),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -357,6 +358,58 @@ class FakeCatalog(CatalogServiceServicer):
             position=position,
             reconnect_reason=catalog.WatchSyncResponse.RECONNECT_REASON_SERVER_DRAINING,
         )
+
+    async def WatchChanges(
+        self, request: catalog.WatchChangesRequest, context: Context
+    ) -> AsyncIterator[catalog.WatchChangesResponse]:
+        """A position is the highest position of each shop."""
+        self._record("WatchChanges", request, context)
+        known: dict[str, int] = json.loads(request.after_position or "{}")
+        while not self.is_draining:
+            self.item_changed.clear()
+            found = {key: max((i.feed_position for i in items), default=0) for key, items in self.items.items()}
+            changed = [key for key, position in found.items() if position > known.get(key, 0)]
+            known |= found
+            yield catalog.WatchChangesResponse(
+                changes=[self._changed_shop(key, found[key]) for key in changed],
+                position=json.dumps(known),
+                caught_up=True,
+            )
+            await self.item_changed.wait()
+        yield catalog.WatchChangesResponse(
+            position=json.dumps(known),
+            reconnect_reason=catalog.WatchSyncResponse.RECONNECT_REASON_SERVER_DRAINING,
+        )
+
+    def _changed_shop(self, key: str, position: int) -> catalog.ChangedShop:
+        platform, _, domain = key.partition(":")
+        shop = self._shop(catalog.ShopRef(platform=platform, domain=domain))
+        return catalog.ChangedShop(
+            shop_id=shop.shop_id,
+            platform=platform,
+            domain=domain,
+            merchant_id=shop.merchant_id,
+            feed_position=position,
+        )
+
+    async def WatchSyncs(
+        self, request: catalog.WatchSyncsRequest, context: Context
+    ) -> AsyncIterator[catalog.WatchSyncsResponse]:
+        """A position is the state of each sync."""
+        self._record("WatchSyncs", request, context)
+        is_first = not request.after_position
+        known: dict[str, int] = json.loads(request.after_position or "{}")
+        while True:
+            states = {sync_id: int(sync.state) for sync_id, sync in self.syncs.items()}
+            changed = [
+                self.syncs[sync_id]
+                for sync_id, state in states.items()
+                if known.get(sync_id) != state and not (is_first and state in ENDED)
+            ]
+            known, is_first = states, False
+            yield catalog.WatchSyncsResponse(syncs=changed, position=json.dumps(known), caught_up=True)
+            async with self._changed:
+                await self._changed.wait()
 
     def _changes(self, shop: catalog.ShopRef, after: str, limit: int) -> tuple[Sequence[catalog.Item], str, bool]:
         """Return items above a position, which here is an incarnation and a number, the new position, and whether

@@ -80,8 +80,9 @@ async def test_the_functions_are_for_the_service_role_alone(owner_engine: AsyncE
             {"owner": OWNER},
         )
         functions = {row.proname: row for row in found}
-    internal = functions.pop("force_row_security")
-    assert (internal.public, internal.service) == (False, False)
+    for name in ("force_row_security", "record_change_of_older_release"):
+        internal = functions.pop(name)
+        assert (internal.public, internal.service) == (False, False)
     assert sorted(functions) == sorted(FUNCTIONS)
     for name, row in functions.items():
         assert (row.prosecdef, row.public, row.service) == (True, False, True), name
@@ -169,7 +170,7 @@ async def test_an_installation_with_one_role_keeps_working_after_the_migration(
     old_installation: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert await migrate(old_installation) == "0014"
+        assert await migrate(old_installation) == "0015"
     assert "CATALOG_SERVICE_ROLE is not set" in caplog.text
     sync = await CatalogWorld(old_installation).sync(MemorySource([product("1"), product("2")]))
     assert sync.state is SyncState.SUCCEEDED

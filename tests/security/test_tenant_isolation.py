@@ -8,9 +8,10 @@ they must see, or stumble over, the rows of the other shop.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -19,11 +20,13 @@ from sqlalchemy.exc import DBAPIError, MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.catalog_reads import ItemFilter, ProductFilter
+from catalog_svc.domain.change_feed import ChangeFilter, ChangeKind, ChangeRecord
 from catalog_svc.domain.ids import new_shop_id
 from catalog_svc.domain.item_feed import FeedPage
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopChange, ShopField
 from catalog_svc.domain.status import ShopFilter
+from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
@@ -80,7 +83,7 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
     syncs, issues = SyncStore(database), IssueStore(database)
     items, products = ItemStore(database), ProductStore(database)
     few_items, few_products = ItemStore(database, text_window=1), ProductStore(database, text_window=1)
-    feeds = ItemFeedStore(database)
+    feeds, changes = ItemFeedStore(database), ChangeFeedStore(database)
     own, sync_id = ShopFilter(merchant_id=merchant), stored.finished.sync_id
     rare = ProductFilter(text="of m", include_deleted=True)
 
@@ -90,6 +93,17 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
     async def list_changes() -> FeedPage:
         snapshot = await feeds.page(shop, None, limit=100)
         return await feeds.page(shop, replace(snapshot.begin, snapshot_position=None), limit=100)
+
+    async def list_events(kind: ChangeKind) -> Sequence[ChangeRecord]:
+        begin = replace(await changes.end(), xid=1)
+        return (
+            await changes.events(begin, limit=100, which=ChangeFilter(kind=kind, merchant_id=merchant))
+        ).records
+
+    async def list_snapshot(kind: ChangeKind) -> Sequence[ChangeRecord]:
+        which = ChangeFilter(kind=kind, merchant_id=merchant)
+        records = (await changes.snapshot(await changes.start(), limit=100, which=which)).records
+        return [replace(record, xid=0) for record in records]
 
     lists = {
         f"items.page({which})": list_items(which)
@@ -111,6 +125,8 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
         "items.get": lambda: items.get(shop, "1-1"),
         "feed.page": lambda: feeds.page(shop, None, limit=100),
         "feed.page(changes)": list_changes,
+        **{f"changes.events({kind})": partial(list_events, kind) for kind in ChangeKind},
+        **{f"changes.snapshot({kind})": partial(list_snapshot, kind) for kind in ChangeKind},
         "items.page(text)": list_items(ItemFilter(text="Shirt")),
         "items.page(rare text)": list_items(ItemFilter(text="of m"), few_items),
         "products.get": lambda: products.get(shop, "1"),

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
+from catalog_svc.domain.change_feed import ChangeFilter, ChangeKind
 from catalog_svc.domain.errors import MassDeleteBlocked, SyncAlreadyRunning
 from catalog_svc.domain.item_feed import FeedCursor
 from catalog_svc.domain.records import RecordIssue
@@ -35,6 +36,7 @@ from catalog_svc.domain.sync import (
     WaitReason,
 )
 from catalog_svc.storage.batches import BatchStore
+from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import SERVICE_ROLE
 from catalog_svc.storage.item_feed import ItemFeedStore
@@ -107,6 +109,7 @@ class Scenario:
         self._issues = observed(IssueStore(database))
         self._items = observed(ItemStore(database))
         self._feeds = observed(ItemFeedStore(database))
+        self._changes_of_all = observed(ChangeFeedStore(database))
         self._queue = observed(QueueStore(database))
         self._products = observed(ProductStore(database))
         # So small that a search goes on in the trigram indexes.
@@ -143,12 +146,16 @@ class Scenario:
             await self._schedule(shop)
             await self._directory_of(shop)
             await self._refresh(shop)
+        await self._change_feed()
         await self._same_store()
         await self._blocked(SHOPS[0])
         await self._pooled_load(SHOPS[0])
         await self._purge()
         for shop in SHOPS:
             await self._delete(shop)
+        everything = replace(await self._changes_of_all.end(), xid=1)
+        assert await self._changes_of_all.events(everything, limit=9)
+        assert await self._retention.purge_changes(older_than=timedelta())
         assert await self._retention.purge_deletions(older_than=timedelta()) == len(SHOPS)
         with self.recorder.step("check_schema"):
             await self._outside_execute("UPDATE alembic_version SET version_num = '9999'")
@@ -312,6 +319,14 @@ class Scenario:
             await items.page(shop, text_filter, after=None, limit=1)
         missing = ProductFilter(text="no such title", include_deleted=True)
         await products.page(shop, missing, after="", limit=1)
+
+    async def _change_feed(self) -> None:
+        """All shops and syncs, and the events of all of them."""
+        start = await self._changes_of_all.start()
+        for kind in ChangeKind:
+            await self._changes_of_all.snapshot(start, limit=9, which=ChangeFilter(kind=kind))
+        begin = replace(await self._changes_of_all.end(), xid=1)
+        assert (await self._changes_of_all.events(begin, limit=999)).records
 
     async def _schedule(self, key: ShopKey) -> None:
         shop = await self._shops.find(key)

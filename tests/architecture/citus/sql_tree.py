@@ -13,18 +13,8 @@ from catalog_svc.storage.products import STAGE_ITEM, STAGE_PRODUCT
 from catalog_svc.storage.tables import metadata
 
 SHOP_TABLES: Final = frozenset(
-    {
-        "shop_state",
-        "sync",
-        "sync_history",
-        "sync_issue",
-        "sync_seen",
-        "obsolete_pass",
-        "product_refresh",
-        "product",
-        "item",
-    }
-    | {"product_refresh"}
+    {"shop_state", "sync", "sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"}
+    | {"product_refresh", "change_event"}
 )
 """Tables of the group "shop", distributed by shop_id."""
 DIRECTORY_TABLES: Final = frozenset(
@@ -38,6 +28,7 @@ DIRECTORY_TABLES: Final = frozenset(
         "loop_lease",
         "page_token_key",
         "schema_compatibility",
+        "change_feed",
     }
 )
 """Tables of the group "directory", local to the coordinator."""

@@ -88,11 +88,21 @@ _IN_FEED_HUB: Final = Exemption(
     "4/s on a replica with followers of item feeds",
     "the hub reads the positions of all followed shops at once; on Citus a fan-out to all shards",
 )
+_IN_CHANGE_HUB: Final = Exemption(
+    Rule.NOT_BOUND,
+    "4/s on a replica with followers of many shops, up to 10/s while it stores batches; with each page of them",
+    "a page from an index by transaction on every shard; the ids are those of the coordinator's transactions",
+)
 _IN_LISTS: Final = Exemption(
     Rule.NOT_BOUND, "on request: ListSyncs without a shop", "one page from an index by time on every shard"
 )
 _IN_ROUNDS: Final = Exemption(
     Rule.NOT_BOUND, "once per round, and once per 5,000 deleted rows; one replica", "finds the next shop to purge"
+)
+_OF_EVENTS: Final = Exemption(
+    Rule.NOT_BOUND,
+    "once per 5,000 purged change events; one replica",
+    "events are purged in the order of their transactions, by an index on every shard",
 )
 _OF_DEFAULT_PARTITIONS: Final = Exemption(
     Rule.UNKNOWN_TABLE,
@@ -110,6 +120,11 @@ FUNCTION_EXEMPTIONS: Final = {
     "pending_refreshes[0]": Exemption(
         Rule.NOT_BOUND, "every 15 s on each replica", "a metric over the products that wait, of all shops"
     ),
+    "change_feed_state[0]": _IN_CHANGE_HUB,
+    "change_feed_state[1]": _IN_CHANGE_HUB,
+    "change_events[0]": _IN_CHANGE_HUB,
+    "purge_change_events[0]": _OF_EVENTS,
+    "purge_change_events[2]": _OF_EVENTS,
     "purge_unpartitioned[0]": _OF_DEFAULT_PARTITIONS,
     "purge_unpartitioned[1]": _OF_DEFAULT_PARTITIONS,
 }
@@ -120,6 +135,7 @@ WITHOUT_STATEMENTS: Final = {"analyze_catalog", "create_month_partition", "drop_
 
 NOT_EXECUTABLE: Final = {
     "tables._NOW": "the default of columns",
+    "tables._TRANSACTION_ID": "the default of a column",
     "tables._LIVE": "the condition of indexes",
     "tables._DELETED": "the condition of indexes",
 }
@@ -177,7 +193,8 @@ async def test_every_statement_within_a_function_keeps_the_rules(engine: AsyncEn
     assert {name.partition("[")[0] for name in statements} | WITHOUT_STATEMENTS == set(FUNCTIONS)
     found = {name: rules for name, sql in statements.items() if (rules := check(sql).rules)}
     assert found == {name: {exemption.rule} for name, exemption in FUNCTION_EXEMPTIONS.items()}
-    for name in FUNCTION_EXEMPTIONS.keys() - {"purge_unpartitioned[0]", "purge_unpartitioned[1]"}:
+    purges = {"purge_unpartitioned[0]", "purge_unpartitioned[1]", "purge_change_events[2]"}
+    for name in FUNCTION_EXEMPTIONS.keys() - purges:
         tables = check(statements[name]).tables
         assert not tables.written | tables.locked, name
 

@@ -31,6 +31,10 @@ _REPORT_PLANS: Final = """
     SET LOCAL plan_cache_mode = force_custom_plan"""
 
 
+_ONE_ROW: Final = "change_feed"
+"""A table that has one row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement with its parameters, as the driver gets them."""
@@ -49,7 +53,7 @@ class Plan:
     rows_read: int
     """Rows of tables and entries of indexes that it looked at, those that a filter removed included."""
     full_scans: tuple[str, ...]
-    """Tables with rows that it read from their beginning, without an index."""
+    """Tables with rows that it read from their beginning, without an index; except the one with a single row."""
     text: str
 
 
@@ -99,7 +103,9 @@ async def explain(engine: AsyncEngine, statement: Statement) -> Plan:
         statement=statement,
         rows_read=round(sum(map(_rows_read, nodes))),
         full_scans=tuple(
-            node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan" and _rows_read(node)
+            node["Relation Name"]
+            for node in nodes
+            if node["Node Type"] == "Seq Scan" and _rows_read(node) and node["Relation Name"] != _ONE_ROW
         ),
         text=json.dumps(found),
     )

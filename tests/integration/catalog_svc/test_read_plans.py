@@ -26,12 +26,14 @@ from bench.read.rows import (
     generate_small_shops,
 )
 from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
+from catalog_svc.domain.change_feed import ChangeFilter, ChangeKind
 from catalog_svc.domain.errors import TextSearchUnavailable
 from catalog_svc.domain.ids import sync_id_of
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import SyncPosition, SyncState
+from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import service_url
 from catalog_svc.storage.engine import open_engine
@@ -52,6 +54,7 @@ from tests.integration.catalog_svc.plans import Plan, explain, recorded
 ITEMS: Final = 60_000
 SYNCS: Final = 30_000
 SMALL_SHOPS: Final = 50_000
+EVENTS: Final = 100_000
 LIMIT: Final = 100
 WINDOW: Final = 2_500
 """Smaller than in production, so that it is a small part of the shop."""
@@ -69,6 +72,15 @@ _DIRECTORY: Final = """
 _SCHEDULES: Final = """
     planned_full_interval = interval '1 day',
     incremental_due_at = clock_timestamp() - random() * interval '1 day'"""
+
+
+_GENERATE_EVENTS: Final = f"""
+    INSERT INTO change_event (shop_id, number, xid, sync_id, feed_position)
+    SELECT shop_id, 1000 + n, n - {EVENTS} - 1, CASE WHEN n % 5 = 0 THEN sync_id END, n
+    FROM (SELECT shop_id, row_number() OVER () AS place FROM shop) AS shop
+    JOIN generate_series(1, {EVENTS}) AS n ON place = n % 1000 + 1
+    LEFT JOIN LATERAL (SELECT sync_id FROM sync WHERE sync.shop_id = shop.shop_id LIMIT 1) AS sync ON true"""
+"""Of transactions with ids below those of the server."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,6 +111,8 @@ async def shops(postgres_url: str) -> AsyncIterator[Shops]:
             large = await generate_shop(connection, domain="large.example", items=ITEMS, syncs=SYNCS)
             for number in range(10):
                 await generate_shop(connection, domain=f"z{number}.example", items=500, syncs=20)
+            await connection.execute(text(_GENERATE_EVENTS))
+            await connection.execute(text(f"UPDATE change_feed SET floor = {-2 * EVENTS}"))
         async with owner.connect() as connection:
             await analyze(await connection.execution_options(isolation_level="AUTOCOMMIT"))
         await owner.dispose()
@@ -198,6 +212,28 @@ async def test_a_page_of_the_item_feed_reads_few_rows(shops: Shops, page: str, p
 
 
 @pytest.mark.parametrize("page", ["first", "middle", "last"])
+async def test_a_page_of_the_change_feed_reads_few_rows(shops: Shops, page: str) -> None:
+    store = ChangeFeedStore(Database(shops.engine))
+    begin = {"first": -EVENTS, "middle": -EVENTS // 2, "last": -5}[page]
+    after = replace(await store.end(), xid=begin)
+    found = await store.events(after, limit=LIMIT)
+    assert len(found.records) == min(LIMIT, -begin)
+    # The events, their shops, and the syncs of some of them with their shops.
+    check(await plans(shops, store.events(after, limit=LIMIT)), at_most=FEW_ROWS)
+
+
+@pytest.mark.parametrize("merchant_id", ["", "m7"])
+@pytest.mark.parametrize("kind", ChangeKind, ids=lambda kind: kind.value)
+async def test_a_page_of_the_snapshot_of_the_change_feed_reads_few_rows(
+    shops: Shops, kind: ChangeKind, merchant_id: str
+) -> None:
+    store = ChangeFeedStore(Database(shops.engine))
+    which = ChangeFilter(kind=kind, merchant_id=merchant_id)
+    found = await plans(shops, store.snapshot(await store.start(), limit=LIMIT, which=which))
+    check(found, at_most=10 * LIMIT)
+
+
+@pytest.mark.parametrize("page", ["first", "middle", "last"])
 @pytest.mark.parametrize("include_deleted", [False, True])
 @pytest.mark.parametrize("part", ["", *MATCHES])
 async def test_a_page_of_products_reads_few_rows(
@@ -289,6 +325,7 @@ async def test_what_is_asked_across_shops_reads_few_rows(shops: Shops) -> None:
         SyncStore(database),
         RetentionStore(database, owner=shops.large.shop_id),
     )
+    few_events = RetentionStore(database, owner=shops.large.shop_id, rows_per_purge=LIMIT)
     known = [sync_id_of(shops.large.shop_id, number) for number in range(SYNCS - LIMIT, SYNCS + 1)]
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: schedules.due(most_per_platform=20, limit=20),
@@ -297,12 +334,14 @@ async def test_what_is_asked_across_shops_reads_few_rows(shops: Shops) -> None:
         lambda: syncs.get_many(known),
         lambda: syncs.queue_positions(known),
         lambda: ItemFeedStore(database).heads([shops.large.shop_id]),
+        lambda: ChangeFeedStore(database).end(),
         lambda: ShopStore(database).find(shops.shop.key),
         lambda: ShopStore(database).find_deleting(shops.shop.key),
         lambda: ShopDirectoryStore(database).get(shops.shop.key, ScheduleDefaults()),
         lambda: ShopDeletionStore(database, owner=shops.large.shop_id).active(limit=LIMIT),
         lambda: retention.purge_requests(older_than=timedelta(days=7)),
         lambda: retention.purge_deletions(older_than=timedelta(days=7)),
+        lambda: few_events.purge_changes(older_than=timedelta(days=7)),
     ]
     for call in calls:
         check(await plans(shops, call()), at_most=5 * LIMIT)

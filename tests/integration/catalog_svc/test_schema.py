@@ -159,7 +159,7 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
             await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
-    assert await migrate(engine) == "0014"
+    assert await migrate(engine) == "0015"
     await engine.dispose()
 
 
@@ -196,7 +196,10 @@ async def test_a_migration_builds_an_index_without_blocking_writers(
 async def test_every_key_and_index_of_a_shops_rows_begins_with_the_shop(database_url: str) -> None:
     """So that the schema can be distributed by shop; what is asked across shops has the named exceptions."""
     engine = open_engine(database_url)
-    tables = ["shop_state", "sync", "sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"]
+    tables = [
+        *("shop_state", "sync", "sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"),
+        "change_event",
+    ]
     async with engine.connect() as connection:
         rows = await connection.execute(
             text("""
@@ -206,11 +209,12 @@ async def test_every_key_and_index_of_a_shops_rows_begins_with_the_shop(database
         )
         others = {row.name for row in rows if row.first != "shop_id"}
     await engine.dispose()
-    # The lists of all shops' syncs, and the search for shops with old tombstones.
+    # The lists of all shops' syncs, the search for shops with old tombstones, and the change feed of all shops.
     assert others == {
         "sync_by_time",
         "sync_by_state",
         "sync_history_by_time",
         "sync_history_by_state",
         "shop_state_tombstones",
+        "change_event_by_xid",
     }

@@ -56,6 +56,9 @@ OFF = ScheduleDefaults()
 WEEK = timedelta(days=7)
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 
+REPORTS = {"shop_deletion", "change_event"}
+"""Tables with rows of a shop after its deletion, which retention purges."""
+
 
 class Replica:
     """What one replica needs to delete shops."""
@@ -232,8 +235,9 @@ async def test_nothing_of_a_deleted_shop_is_left_in_any_table(world: CatalogWorl
     assert (await replica.delete_whole()).ended_at is not None
 
     left = {what: tables for what, needle in needles.items() if (tables := await tables_with(world, needle))}
-    # The report of the deletion names the shop for a week.
-    assert left == {"ids": {"shop_deletion"}, "domain": {"shop_deletion"}, "merchant": {"shop_deletion"}}
+    # The report of the deletion names the shop for a week; followers of many shops learn its id by the last event.
+    assert left == {"ids": REPORTS, "domain": {"shop_deletion"}, "merchant": {"shop_deletion"}}
+    assert (await counts(world, shop_id))["change_event"] == 1
 
 
 async def test_every_table_with_many_rows_of_a_shop_is_purged(world: CatalogWorld) -> None:
@@ -297,7 +301,7 @@ async def test_a_running_sync_stops_and_its_worker_writes_nothing_afterwards(wor
     polling.cancel()
     await asyncio.gather(polling, return_exceptions=True)
     shop_id = created.shop.shop_id
-    assert set(+(await counts(world, shop_id))) == {"shop_deletion"}
+    assert set(+(await counts(world, shop_id))) == REPORTS
     (cancelled,) = replica.cancelled
     assert (cancelled.sync.sync_id, cancelled.sync.state) == (created.sync_id, SyncState.CANCELLED)
     # The platform's job is found by it.
@@ -440,7 +444,7 @@ async def test_a_purge_that_dies_within_a_chunk_is_continued_by_another_replica_
     report = await survivor.delete(shop_id)
     assert (report.products, report.items, report.syncs) == (9, 18, 1)
     assert report.ended_at is not None
-    assert set(+(await counts(world, shop_id))) == {"shop_deletion"}
+    assert set(+(await counts(world, shop_id))) == REPORTS
     # The one that was believed dead continues where it was, and finds that nothing is left.
     assert await dying.deletions.purge(shop_id) is False
     assert await survivor.delete(shop_id) == report
@@ -494,7 +498,7 @@ async def test_a_start_and_a_deletion_at_the_same_time_leave_no_sync_behind(
         errors = {type(one).__name__ for one in outcomes if isinstance(one, BaseException)}
         assert errors <= {"ShopBeingDeleted", "SyncAlreadyRunning"}
         await purger.purge.purge()
-        assert set(+(await counts(world, shop_id))) == {"shop_deletion"}
+        assert set(+(await counts(world, shop_id))) == REPORTS
         assert await world.rows("SELECT * FROM sync_queue") == []
 
 

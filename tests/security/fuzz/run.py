@@ -247,13 +247,22 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
 
 
 async def _positions(target: Target, shops: tuple[TargetShop, TargetShop]) -> list[str]:
-    """Return positions of the item feed: within the snapshot, and after it."""
+    """Return positions of the item feed, within the snapshot and after it, and of the feeds of all shops."""
     async with open_channel(target.catalog) as channel:
         stub = CatalogServiceStub(channel)
         found = []
         for size in (1, 1_000):
             request = pb.ListItemChangesRequest(shop=shops[0].refs[0], page_size=size)
             found.append((await stub.ListItemChanges(request, metadata=target.service)).position)
+        for call in (
+            stub.WatchChanges(pb.WatchChangesRequest(), metadata=target.service),
+            stub.WatchSyncs(pb.WatchSyncsRequest(), metadata=target.service),
+        ):
+            async for message in call:
+                found.append(message.position)
+                if message.caught_up:
+                    break
+            call.cancel()
     return found
 
 

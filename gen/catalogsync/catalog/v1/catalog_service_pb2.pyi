@@ -2510,3 +2510,195 @@ class ListItemChangesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListItemChangesResponse: _TypeAlias = ListItemChangesResponse  # noqa: Y015
+
+@_typing.final
+class WatchChangesRequest(_message.Message):
+    """The changes to stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    merchant_id: _builtins.str
+    """Only shops that have this merchant now; empty for all shops. A shop that gets the merchant later is sent with its
+    next change: read it once.
+    """
+    after_position: _builtins.str
+    """The position of the last message that the client has stored; empty: from the beginning."""
+    def __init__(
+        self,
+        *,
+        merchant_id: _builtins.str = ...,
+        after_position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "merchant_id", b"merchant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchChangesRequest: _TypeAlias = WatchChangesRequest  # noqa: Y015
+
+@_typing.final
+class WatchChangesResponse(_message.Message):
+    """Changes of shops."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    RECONNECT_REASON_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """Opaque; continues after this message. Positions of WatchSyncs are others."""
+    caught_up: _builtins.bool
+    """Whether the client now has everything that could be read when this message was made."""
+    reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType
+    """Set in the last message of a stream: call again with its position."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangedShop]:
+        """May be empty."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___ChangedShop] | None = ...,
+        position: _builtins.str = ...,
+        caught_up: _builtins.bool = ...,
+        reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "changes", b"changes", "position", b"position", "reconnect_reason", b"reconnect_reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchChangesResponse: _TypeAlias = WatchChangesResponse  # noqa: Y015
+
+@_typing.final
+class ChangedShop(_message.Message):
+    """A shop of which a stored batch has changed items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_ID_FIELD_NUMBER: _builtins.int
+    PLATFORM_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    FEED_POSITION_FIELD_NUMBER: _builtins.int
+    RECORD_TIME_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    shop_id: _builtins.str
+    """The id of the shop."""
+    platform: _builtins.str
+    """The name of its platform; empty if the shop was deleted long ago."""
+    domain: _builtins.str
+    """Its domain on the platform; empty if the shop was deleted long ago."""
+    merchant_id: _builtins.str
+    """Its merchant; empty if it has none."""
+    feed_position: _builtins.int
+    """The shop's position after the batch: the items that it changed have this Item.feed_position or a higher one."""
+    deleted: _builtins.bool
+    """Whether the shop was deleted: remove its items. It cannot be read any more."""
+    @_builtins.property
+    def record_time(self) -> _timestamp_pb2.Timestamp:
+        """When the batch was stored; absent in the records with which a stream without a position begins."""
+
+    def __init__(
+        self,
+        *,
+        shop_id: _builtins.str = ...,
+        platform: _builtins.str = ...,
+        domain: _builtins.str = ...,
+        merchant_id: _builtins.str = ...,
+        feed_position: _builtins.int = ...,
+        record_time: _timestamp_pb2.Timestamp | None = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record_time", b"record_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "domain", b"domain", "feed_position", b"feed_position", "merchant_id", b"merchant_id", "platform", b"platform", "record_time", b"record_time", "shop_id", b"shop_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangedShop: _TypeAlias = ChangedShop  # noqa: Y015
+
+@_typing.final
+class WatchSyncsRequest(_message.Message):
+    """The syncs to stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    MERCHANT_ID_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    merchant_id: _builtins.str
+    """Only syncs of shops that have this merchant now; empty for all shops."""
+    after_position: _builtins.str
+    """The position of the last message that the client has stored; empty: from the beginning."""
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """Only syncs of this shop; absent for all shops."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        merchant_id: _builtins.str = ...,
+        after_position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "merchant_id", b"merchant_id", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSyncsRequest: _TypeAlias = WatchSyncsRequest  # noqa: Y015
+
+@_typing.final
+class WatchSyncsResponse(_message.Message):
+    """Syncs whose state has changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYNCS_FIELD_NUMBER: _builtins.int
+    REMOVED_SYNC_IDS_FIELD_NUMBER: _builtins.int
+    DELETED_SHOP_IDS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CAUGHT_UP_FIELD_NUMBER: _builtins.int
+    RECONNECT_REASON_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """Opaque; continues after this message. Positions of WatchChanges are others."""
+    caught_up: _builtins.bool
+    """Whether the client now has everything that could be read when this message was made."""
+    reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType
+    """Set in the last message of a stream: call again with its position."""
+    @_builtins.property
+    def syncs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Sync]:
+        """At most about 1 MiB; each in its present state. May be empty."""
+
+    @_builtins.property
+    def removed_sync_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of syncs whose state has changed and that are not stored any more, such as scheduled syncs that changed nothing."""
+
+    @_builtins.property
+    def deleted_shop_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of shops that were deleted, with all of their syncs."""
+
+    def __init__(
+        self,
+        *,
+        syncs: _abc.Iterable[Global___Sync] | None = ...,
+        removed_sync_ids: _abc.Iterable[_builtins.str] | None = ...,
+        deleted_shop_ids: _abc.Iterable[_builtins.str] | None = ...,
+        position: _builtins.str = ...,
+        caught_up: _builtins.bool = ...,
+        reconnect_reason: Global___WatchSyncResponse.ReconnectReason.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "deleted_shop_ids", b"deleted_shop_ids", "position", b"position", "reconnect_reason", b"reconnect_reason", "removed_sync_ids", b"removed_sync_ids", "syncs", b"syncs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchSyncsResponse: _TypeAlias = WatchSyncsResponse  # noqa: Y015

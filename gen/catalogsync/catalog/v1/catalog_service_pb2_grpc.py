@@ -143,6 +143,16 @@ class CatalogServiceStub:
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesResponse.FromString,
                 _registered_method=True)
+        self.WatchChanges = channel.unary_stream(
+                '/catalogsync.catalog.v1.CatalogService/WatchChanges',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchChangesRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchChangesResponse.FromString,
+                _registered_method=True)
+        self.WatchSyncs = channel.unary_stream(
+                '/catalogsync.catalog.v1.CatalogService/WatchSyncs',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncsRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncsResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -353,6 +363,46 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchChanges(self, request, context):
+        """Streams which shops have changed items, for a client that keeps copies of many shops: a record for each stored batch
+        that changed items of a shop. The client then reads the changes of these shops with ListItemChanges.
+
+        1. Without after_position the stream begins with all shops that have items; with one, after it. A message with
+        caught_up follows as soon as the client has everything.
+        2. Then a record follows for each batch, in about the order in which batches are stored: the feed_position of a shop
+        may be lower than in an earlier record. No batch is missed, some may be sent twice.
+        3. Store the position of each message together with what was done about it, and call again with the last one after
+        any end: immediately after a message with a reconnect_reason, otherwise with backoff.
+        4. A message is sent at least every 30 s, without changes if there are none; its position is as good as any. Treat a
+        stream that is silent for longer as broken.
+        5. A batch is sent once all transactions of the database server that began earlier have ended: usually at once; late
+        while one stays open. WatchItems does not wait for other transactions.
+
+        Errors: POSITION_EXPIRED (OUT_OF_RANGE, also during the stream: the position is older than the changes that are
+        kept, 7 days by default, or the database was restored; call again without a position); call again with backoff
+        after TOO_MANY_WATCHERS, SERVER_DRAINING and STREAM_EXPIRED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchSyncs(self, request, context):
+        """Streams the syncs that the caller may see, of one shop, of a merchant or of all shops: each whose state changes, in
+        its present state. A client sees the syncs of its own shops. Changes of the progress alone are not sent: WatchSync
+        sends those of one sync.
+
+        1. Without after_position the stream begins with the syncs that are active, PENDING or RUNNING; with one, after it. A
+        message with caught_up follows as soon as the client has everything.
+        2. Then each sync is sent whose state has changed. Intermediate states may be skipped; the latest one never is. A
+        sync may be sent twice, and with a lower revision than before: keep the one with the highest revision.
+        3. Positions, messages without syncs and the ends of a stream are those of WatchChanges.
+
+        Errors: those of WatchChanges, and SHOP_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -455,6 +505,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ListItemChanges,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesResponse.SerializeToString,
+            ),
+            'WatchChanges': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchChanges,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchChangesRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchChangesResponse.SerializeToString,
+            ),
+            'WatchSyncs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchSyncs,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncsRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1006,6 +1066,60 @@ class CatalogService:
             '/catalogsync.catalog.v1.CatalogService/ListItemChanges',
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesRequest.SerializeToString,
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.ListItemChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/WatchChanges',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchChangesRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchSyncs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/WatchSyncs',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncsRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.WatchSyncsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -133,6 +133,38 @@ class CatalogServiceStub:
     """Returns the next items of what WatchItems streams, for clients that poll: call again with the returned position, at
     once while caught_up is false. Positions of both methods are the same. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED.
     """
+    WatchChanges: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.WatchChangesRequest, _catalog_service_pb2.WatchChangesResponse]
+    """Streams which shops have changed items, for a client that keeps copies of many shops: a record for each stored batch
+    that changed items of a shop. The client then reads the changes of these shops with ListItemChanges.
+
+    1. Without after_position the stream begins with all shops that have items; with one, after it. A message with
+       caught_up follows as soon as the client has everything.
+    2. Then a record follows for each batch, in about the order in which batches are stored: the feed_position of a shop
+       may be lower than in an earlier record. No batch is missed, some may be sent twice.
+    3. Store the position of each message together with what was done about it, and call again with the last one after
+       any end: immediately after a message with a reconnect_reason, otherwise with backoff.
+    4. A message is sent at least every 30 s, without changes if there are none; its position is as good as any. Treat a
+       stream that is silent for longer as broken.
+    5. A batch is sent once all transactions of the database server that began earlier have ended: usually at once; late
+       while one stays open. WatchItems does not wait for other transactions.
+
+    Errors: POSITION_EXPIRED (OUT_OF_RANGE, also during the stream: the position is older than the changes that are
+    kept, 7 days by default, or the database was restored; call again without a position); call again with backoff
+    after TOO_MANY_WATCHERS, SERVER_DRAINING and STREAM_EXPIRED.
+    """
+    WatchSyncs: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.WatchSyncsRequest, _catalog_service_pb2.WatchSyncsResponse]
+    """Streams the syncs that the caller may see, of one shop, of a merchant or of all shops: each whose state changes, in
+    its present state. A client sees the syncs of its own shops. Changes of the progress alone are not sent: WatchSync
+    sends those of one sync.
+
+    1. Without after_position the stream begins with the syncs that are active, PENDING or RUNNING; with one, after it. A
+       message with caught_up follows as soon as the client has everything.
+    2. Then each sync is sent whose state has changed. Intermediate states may be skipped; the latest one never is. A
+       sync may be sent twice, and with a lower revision than before: keep the one with the highest revision.
+    3. Positions, messages without syncs and the ends of a stream are those of WatchChanges.
+
+    Errors: those of WatchChanges, and SHOP_NOT_FOUND.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores the product catalogs of merchants' shops: starts syncs, streams their progress and serves the stored catalog.
@@ -372,6 +404,50 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_catalog_service_pb2.ListItemChangesResponse]:
         """Returns the next items of what WatchItems streams, for clients that poll: call again with the returned position, at
         once while caught_up is false. Positions of both methods are the same. Errors: SHOP_NOT_FOUND, POSITION_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchChanges(
+        self,
+        request: _catalog_service_pb2.WatchChangesRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.WatchChangesRequest, _abc.AsyncIterator[_catalog_service_pb2.WatchChangesResponse]],
+    ) -> _abc.AsyncIterator[_catalog_service_pb2.WatchChangesResponse]:
+        """Streams which shops have changed items, for a client that keeps copies of many shops: a record for each stored batch
+        that changed items of a shop. The client then reads the changes of these shops with ListItemChanges.
+
+        1. Without after_position the stream begins with all shops that have items; with one, after it. A message with
+           caught_up follows as soon as the client has everything.
+        2. Then a record follows for each batch, in about the order in which batches are stored: the feed_position of a shop
+           may be lower than in an earlier record. No batch is missed, some may be sent twice.
+        3. Store the position of each message together with what was done about it, and call again with the last one after
+           any end: immediately after a message with a reconnect_reason, otherwise with backoff.
+        4. A message is sent at least every 30 s, without changes if there are none; its position is as good as any. Treat a
+           stream that is silent for longer as broken.
+        5. A batch is sent once all transactions of the database server that began earlier have ended: usually at once; late
+           while one stays open. WatchItems does not wait for other transactions.
+
+        Errors: POSITION_EXPIRED (OUT_OF_RANGE, also during the stream: the position is older than the changes that are
+        kept, 7 days by default, or the database was restored; call again without a position); call again with backoff
+        after TOO_MANY_WATCHERS, SERVER_DRAINING and STREAM_EXPIRED.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchSyncs(
+        self,
+        request: _catalog_service_pb2.WatchSyncsRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.WatchSyncsRequest, _abc.AsyncIterator[_catalog_service_pb2.WatchSyncsResponse]],
+    ) -> _abc.AsyncIterator[_catalog_service_pb2.WatchSyncsResponse]:
+        """Streams the syncs that the caller may see, of one shop, of a merchant or of all shops: each whose state changes, in
+        its present state. A client sees the syncs of its own shops. Changes of the progress alone are not sent: WatchSync
+        sends those of one sync.
+
+        1. Without after_position the stream begins with the syncs that are active, PENDING or RUNNING; with one, after it. A
+           message with caught_up follows as soon as the client has everything.
+        2. Then each sync is sent whose state has changed. Intermediate states may be skipped; the latest one never is. A
+           sync may be sent twice, and with a lower revision than before: keep the one with the highest revision.
+        3. Positions, messages without syncs and the ends of a stream are those of WatchChanges.
+
+        Errors: those of WatchChanges, and SHOP_NOT_FOUND.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _aio.Server) -> None: ...
