@@ -113,7 +113,7 @@ class WebhookState(Enum):
 
     ACTIVE = "ACTIVE"
     DISABLED = "DISABLED"
-    """The platform gave up after failures, or somebody has switched it off."""
+    """The platform disabled it after failures, or a user did."""
     MISSING = "MISSING"
 
 

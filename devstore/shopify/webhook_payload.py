@@ -10,7 +10,7 @@ from devstore.catalog.sample_data import IMAGE_SIDE_PIXELS
 from devstore.shopify.scalars import format_datetime, gid
 
 MAX_VARIANTS = 100
-"""A payload has no more, whatever the product has."""
+"""Further variants are left out of a payload."""
 _GRAMS = {"KILOGRAMS": 1000, "GRAMS": 1, "POUNDS": 453.59237, "OUNCES": 28.349523}
 
 

@@ -126,7 +126,7 @@ class ShopifyWebhooks:
     def notify(self, change: Change) -> None:
         """Queue a delivery for each subscription to the topic of a change."""
         topic = _fired_topic(change)
-        # One event, whatever the number of its deliveries.
+        # All deliveries of a change have one event id.
         event_id, now = str(uuid.uuid4()), self._clock()
         for subscription in self.list([topic]):
             body = self._body(subscription, change)

@@ -275,5 +275,5 @@ def _status(fields: Mapping[str, object], default: str) -> str:
 
 
 def _random_secret() -> str:
-    """Return the secret that the store makes up for an empty one; no reply of its API contains it."""
+    """Return the secret that the store generates for an empty one; no reply of its API contains it."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(50))

@@ -24,7 +24,7 @@ TOPICS: Final = (
 )
 _PATH: Final = "/wp-json/wc/v3/webhooks"
 _NAME: Final = "catalogsync"
-"""Tells our webhooks from those of others."""
+"""Identifies our webhooks among those of other clients."""
 
 
 class _Webhook(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class WebhookStore:
         The secret of an existing webhook is set again, since no reply contains it.
         """
         if not (secret.reveal().isascii() and secret.reveal().isalnum()):
-            # The back office changes other characters when somebody saves the webhook there.
+            # The back office changes other characters when a user saves the webhook there.
             detail = "a webhook secret for WooCommerce must consist of letters and digits"
             raise CredentialsNotFound(self._client.shop, detail)
         existing = {one.topic: one for one in await self._read_all() if one.delivery_url == address}

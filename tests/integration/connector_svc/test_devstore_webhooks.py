@@ -98,7 +98,7 @@ class Named:
 
 
 async def verify_all(stub: ConnectorServiceStub, shop: WebhookShop) -> Named:
-    """Verify what was received, and forget it."""
+    """Verify what was received, and clear the list."""
     named = Named()
     for delivery in await shop.deliveries(pings=True):
         found = await stub.VerifyWebhook(request_of(shop.spec.platform.value, delivery))

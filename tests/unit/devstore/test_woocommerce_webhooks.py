@@ -207,7 +207,7 @@ async def test_the_seventh_failure_in_a_row_disables_a_webhook(
         await status_after_a_change(8)
         assert len(await shop.deliveries()) == received, "a disabled webhook is silent"
         await shop.woo("PUT", f"/{number}", status="active")
-        assert await status_after_a_change(9) == "disabled", "the failures are not forgotten"
+        assert await status_after_a_change(9) == "disabled", "enabling does not reset the failure count"
         shop.listener.status_of = lambda one: 200
         await shop.woo("PUT", f"/{number}", status="active")
         await status_after_a_change(10)

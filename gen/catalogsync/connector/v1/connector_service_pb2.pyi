@@ -1040,7 +1040,7 @@ class WebhookSubscription(_message.Message):
         STATE_ACTIVE: WebhookSubscription._State.ValueType  # 1
         """The platform sends deliveries."""
         STATE_DISABLED: WebhookSubscription._State.ValueType  # 2
-        """The platform sends nothing: it gave up after failures, or somebody has switched the webhook off."""
+        """The platform sends nothing: it disabled the webhook after failures, or a user did."""
         STATE_MISSING: WebhookSubscription._State.ValueType  # 3
         """There is none for this topic."""
 
@@ -1052,7 +1052,7 @@ class WebhookSubscription(_message.Message):
     STATE_ACTIVE: WebhookSubscription.State.ValueType  # 1
     """The platform sends deliveries."""
     STATE_DISABLED: WebhookSubscription.State.ValueType  # 2
-    """The platform sends nothing: it gave up after failures, or somebody has switched the webhook off."""
+    """The platform sends nothing: it disabled the webhook after failures, or a user did."""
     STATE_MISSING: WebhookSubscription.State.ValueType  # 3
     """There is none for this topic."""
 

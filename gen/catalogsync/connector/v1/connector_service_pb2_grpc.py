@@ -128,7 +128,7 @@ class ConnectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EnsureWebhooks(self, request, context):
-        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or a user has
         disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
         webhooks created so far exist. WooCommerce requires an API key with write permission.
 

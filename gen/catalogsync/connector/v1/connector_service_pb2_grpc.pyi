@@ -57,7 +57,7 @@ class ConnectorServiceStub:
     Errors: WEBHOOK_SIGNATURE_INVALID, WEBHOOK_BODY_INVALID; retry after: TOKEN_SERVICE_UNAVAILABLE.
     """
     EnsureWebhooks: _aio.UnaryUnaryMultiCallable[_connector_service_pb2.EnsureWebhooksRequest, _connector_service_pb2.EnsureWebhooksResponse]
-    """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+    """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or a user has
     disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
     webhooks created so far exist. WooCommerce requires an API key with write permission.
 
@@ -140,7 +140,7 @@ class ConnectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _connector_service_pb2.EnsureWebhooksRequest,
         context: _aio.ServicerContext[_connector_service_pb2.EnsureWebhooksRequest, _abc.Awaitable[_connector_service_pb2.EnsureWebhooksResponse]],
     ) -> _abc.Awaitable[_connector_service_pb2.EnsureWebhooksResponse]:
-        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or somebody has
+        """Creates the webhooks of a shop that are missing at an address, and enables those that the platform or a user has
         disabled. Webhooks with another address are left as they are. May be repeated at any time; after an error the
         webhooks created so far exist. WooCommerce requires an API key with write permission.
 
