@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table chaos fuzz run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table chaos fuzz run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -160,6 +160,9 @@ bench-storm: $(BIN)/.synced ## How soon 5,000 watchers are back after all their 
 
 bench-latency: $(BIN)/.synced ## How soon the catalog answers, starts and cancels syncs, idle and under load
 	@$(BIN)/python -m bench.latency
+
+bench-freshness: $(BIN)/.synced ## How soon a changed price is visible, by webhooks and beside a full sync
+	@$(BIN)/python -m bench.freshness
 
 bench-feed: $(BIN)/.synced ## Catch-up, latency and memory of followers of the item feed
 	@$(BIN)/python -m bench.feed

@@ -1,0 +1,1 @@
+"""How soon a change on a platform is visible in the catalog, by webhooks."""
