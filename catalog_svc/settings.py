@@ -10,6 +10,8 @@ from catalogsync_common.token_claims import CLIENT_TOKEN_LIFETIME
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from catalog_svc.domain.audit import MAX_SAMPLE_SIZE
+
 
 class CatalogSettings(ServiceSettings):
     """Settings of one replica, as listed in docs/operations.md."""
@@ -93,6 +95,10 @@ class CatalogSettings(ServiceSettings):
     incremental_every: Duration = timedelta()
     """For shops without a schedule of their own, like `full_every`; zero: never."""
     full_every: Duration = timedelta()
+    audit_every: Duration = timedelta()
+    """Between two audits of each shop with a healthy connection; zero: never."""
+    audit_sample: int = Field(default=50, ge=1, le=MAX_SAMPLE_SIZE)
+    """Products that such an audit chooses at random."""
     sync_retention: Duration = timedelta(days=30)
     request_id_retention: Duration = timedelta(days=7)
     deleted_record_retention: Duration = timedelta(days=90)

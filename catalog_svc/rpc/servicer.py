@@ -16,7 +16,7 @@ from catalogsync_common.call_context import correlation_id
 from catalogsync_common.principal import current_principal
 
 from catalog_svc.domain.sync import SyncPosition
-from catalog_svc.rpc import catalog_pages, convert, convert_catalog
+from catalog_svc.rpc import catalog_pages, convert, convert_audit, convert_catalog
 from catalog_svc.rpc.convert import SnapshotMessages
 from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber
 from catalog_svc.rpc.request_validator import RequestValidator
@@ -27,6 +27,7 @@ from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.shops import DeleteShop, ManageShops
 from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
+from catalog_svc.usecases.verify_catalog import VerifyCatalog
 from catalog_svc.usecases.watch_sync import WatchSync
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -43,6 +44,7 @@ class CatalogUseCases:
     shops: ManageShops
     delete_shop: DeleteShop
     ingest_webhook: IngestWebhook
+    verify: VerifyCatalog
     syncs: Syncs
     issues: Issues
 
@@ -202,6 +204,17 @@ class CatalogServicer(CatalogServiceServicer):
         shop = validator.shop(request.shop) if request.HasField("shop") else None
         validator.raise_if_any()
         return convert.ingest_result(await self._use.ingest_webhook(delivery, shop))
+
+    async def VerifyCatalog(
+        self, request: pb.VerifyCatalogRequest, context: Context
+    ) -> AsyncGenerator[pb.VerifyCatalogResponse, None]:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        sample_size = validator.sample_size(request.sample_size)
+        validator.raise_if_any()
+        async with aclosing(self._use.verify(ref, sample_size=sample_size)) as events:
+            async for event in events:
+                yield convert_audit.response(event)
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
         validator = RequestValidator()
