@@ -21,29 +21,13 @@ from tests.contract.catalog_stores.conftest import HEADER, batch
 from tests.fakes.product_source import WATERMARK, MemorySource
 from tests.integration.catalog_svc.auditing import LONG_AGO, Auditing, dated, open_audit
 from tests.integration.catalog_svc.conftest import CatalogWorld
+from tests.integration.catalog_svc.falsification import other_value
 from tests.integration.catalog_svc.plans import explain, recorded
-
-OTHER_VALUES = {
-    "text": "'falsified'",
-    "bytea": "'\\xffff'",
-    "boolean": "NOT {0}",
-    "integer": "coalesce({0}, 0) + 1",
-    "bigint": "coalesce({0}, 0) + 1",
-    "timestamptz": "coalesce({0}, now()) - interval '1 second'",
-    "text[]": "{0} || ARRAY['falsified']",
-    "numeric": "coalesce({0}, 0) + 0.01",
-    "jsonb": "{0} || CAST('[\"falsified\"]' AS jsonb)",
-}
-"""By type: the expression of a value that a column has not."""
 
 
 @pytest.fixture
 async def auditing(world: CatalogWorld) -> Auditing:
     return await open_audit(world, MemorySource([dated(str(n)) for n in range(10)]))
-
-
-def other_value(column: RecordColumn) -> str:
-    return OTHER_VALUES[column.cast_to or column.staging_type].format(column.name)
 
 
 async def test_an_equal_catalog_has_no_difference_and_is_not_written(auditing: Auditing) -> None:
