@@ -10,8 +10,6 @@ from catalogsync_common.token_claims import CLIENT_TOKEN_LIFETIME
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from catalog_svc.domain.audit import MAX_SAMPLE_SIZE
-
 
 class CatalogSettings(ServiceSettings):
     """Settings of one replica, as listed in docs/operations.md."""
@@ -97,7 +95,7 @@ class CatalogSettings(ServiceSettings):
     full_every: Duration = timedelta()
     audit_every: Duration = timedelta()
     """Between two audits of each shop with a healthy connection; zero: never."""
-    audit_sample: int = Field(default=50, ge=1, le=MAX_SAMPLE_SIZE)
+    audit_sample: int = Field(default=50, ge=1, le=1_000)
     """Products that such an audit chooses at random."""
     sync_retention: Duration = timedelta(days=30)
     request_id_retention: Duration = timedelta(days=7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 import grpc
@@ -19,7 +20,7 @@ from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CallCredentials, ConnectorJobs, ConnectorPlatforms, ConnectorSource
 from catalog_svc.source.webhook_verifier import ConnectorWebhooks
-from catalog_svc.storage.audit_records import AuditRecordStore
+from catalog_svc.storage.audit_records import AuditRecordStore, audit_lease
 from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.database import Database
@@ -288,6 +289,7 @@ def _audit(
         AuditDependencies(
             catalog=AuditStore(database, ttl=_REFRESH_CLAIM_TTL),
             records=AuditRecordStore(database),
+            new_right=partial(audit_lease, database),
             source=source,
             metrics=metrics,
             overlap=settings.incremental_overlap,

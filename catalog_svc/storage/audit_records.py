@@ -34,14 +34,10 @@ _SELECT_LAST = text("""
 
 
 class AuditRecordStore:
-    """Records of audits, and the leases that allow one audit of a shop at a time."""
+    """Records of audits."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def lease(self, shop_id: UUID, audit_id: UUID) -> LoopLease:
-        """Return the right to audit the shop."""
-        return LoopLease(self._database, name=f"audit of shop {shop_id}", owner=audit_id)
 
     async def due(self, *, interval: timedelta, limit: int) -> list[UUID]:
         """Return shops with a healthy connection that nobody has tried to audit for so long, the oldest first."""
@@ -72,6 +68,11 @@ class AuditRecordStore:
             await connection.execute(_END, values)
 
         await self._database.write(work, shops=[shop.shop_id])
+
+
+def audit_lease(database: Database, shop: Shop, audit_id: UUID) -> LoopLease:
+    """Return the right to audit the shop, of which one audit has it at a time."""
+    return LoopLease(database, name=f"audit of shop {shop.shop_id}", owner=audit_id)
 
 
 async def last_audit(connection: AsyncConnection, shop: Shop) -> AuditSummary | None:

@@ -73,10 +73,6 @@ class ExclusiveRight(Protocol):
 class AuditRecords(Protocol):
     """Which audits are due, and what the last one of each shop found."""
 
-    def lease(self, shop_id: UUID, audit_id: UUID) -> ExclusiveRight:
-        """Return the right to audit the shop."""
-        ...
-
     async def due(self, *, interval: timedelta, limit: int) -> list[UUID]:
         """Return shops with a healthy connection that nobody has tried to audit for so long, the oldest first."""
         ...

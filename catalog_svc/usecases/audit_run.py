@@ -48,6 +48,8 @@ class AuditDependencies:
 
     catalog: AuditedCatalog
     records: AuditRecords
+    new_right: Callable[[Shop, UUID], ExclusiveRight]
+    """Returns the right to audit a shop, by the id of the audit."""
     source: ProductSource
     metrics: AuditMetrics
     overlap: timedelta
@@ -82,7 +84,7 @@ class AuditRun:
             StorageUnavailable: the database is unavailable.
         """
         audit_id = uuid4()
-        right = self._use.records.lease(shop.shop_id, audit_id)
+        right = self._use.new_right(shop, audit_id)
         if not await right.acquire(ttl=_LEASE_TTL):
             raise AuditAlreadyRunning(shop)
         platform = shop.key.platform

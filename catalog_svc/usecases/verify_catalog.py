@@ -5,23 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 from catalogsync_common.drain import Drain, ServerDraining
 
 from catalog_svc.domain.audit import AuditProgress, AuditResult
-from catalog_svc.domain.shop import ShopRef
+from catalog_svc.domain.shop import Shop, ShopRef
 from catalog_svc.usecases.audit_run import AuditRun
-from catalog_svc.usecases.read_catalog import ReadCatalog
 
 _MAX_SILENCE_SECONDS: Final = 10.0
 """Between two messages of progress."""
 
 
+class RegisteredShops(Protocol):
+    """Finds the shop that a request names."""
+
+    async def shop(self, ref: ShopRef) -> Shop:
+        """Return the registered shop. Raises ShopNotFound."""
+        ...
+
+
 class VerifyCatalog:
     """Audits a shop while its caller waits."""
 
-    def __init__(self, *, read: ReadCatalog, audit: AuditRun, drain: Drain) -> None:
+    def __init__(self, *, read: RegisteredShops, audit: AuditRun, drain: Drain) -> None:
         self._read = read
         self._audit = audit
         self._drain = drain

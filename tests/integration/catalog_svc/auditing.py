@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 
 from catalog_svc.domain.audit import AuditProgress, AuditResult
 from catalog_svc.domain.shop import Shop
 from catalog_svc.metrics import NullAuditMetrics
-from catalog_svc.storage.audit_records import AuditRecordStore
+from catalog_svc.storage.audit_records import AuditRecordStore, audit_lease
 from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.refresh_requests import RefreshRequestStore
 from catalog_svc.storage.refreshes import RefreshStore
+from catalog_svc.usecases.audit_ports import ExclusiveRight
 from catalog_svc.usecases.audit_run import AuditDependencies, AuditRun
 from tests.fakes.product_source import WATERMARK, MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
@@ -55,6 +57,7 @@ class Auditing:
             AuditDependencies(
                 catalog=self.store,
                 records=self.records,
+                new_right=self.right,
                 source=source,
                 metrics=NullAuditMetrics(),
                 overlap=OVERLAP,
@@ -62,6 +65,9 @@ class Auditing:
                 new_seed=lambda: self.seed,
             )
         )
+
+    def right(self, shop: Shop, audit_id: UUID) -> ExclusiveRight:
+        return audit_lease(Database(self.world.engine), shop, audit_id)
 
     def _wake(self) -> None:
         self.woken += 1

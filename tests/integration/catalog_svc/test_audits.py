@@ -330,7 +330,7 @@ async def test_a_read_that_fails_releases_the_products_and_the_shop(auditing: Au
 
 async def test_one_audit_of_a_shop_runs_at_a_time(auditing: Auditing) -> None:
     shop = await auditing.shop()
-    other = auditing.records.lease(shop.shop_id, uuid4())
+    other = auditing.right(shop, uuid4())
     assert await other.acquire(ttl=timedelta(minutes=1))
     with pytest.raises(AuditAlreadyRunning):
         await auditing.audit()

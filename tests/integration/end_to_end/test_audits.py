@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from random import Random
 
 import grpc
@@ -23,7 +24,7 @@ from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import SyncMode
 from catalog_svc.metrics import NullAuditMetrics
 from catalog_svc.settings import CatalogSettings
-from catalog_svc.storage.audit_records import AuditRecordStore
+from catalog_svc.storage.audit_records import AuditRecordStore, audit_lease
 from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.database import Database
 from catalog_svc.usecases.audit_run import AuditDependencies, AuditRun
@@ -46,6 +47,7 @@ async def audit(shop: EndToEnd, *, size: int = 1_000, overlap: timedelta = timed
     dependencies = AuditDependencies(
         catalog=AuditStore(database, ttl=timedelta(minutes=2)),
         records=AuditRecordStore(database),
+        new_right=partial(audit_lease, database),
         source=shop.connector,
         metrics=NullAuditMetrics(),
         overlap=overlap,
