@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 from typing import Final
 
@@ -45,13 +46,22 @@ def statements() -> list[str]:
     return [*of_products, *of_items, *_ROWS_FALSIFIED]
 
 
-async def falsify(world: CatalogWorld, random: Random, *, products: int) -> set[str]:
-    """Falsify one cell or row of each of so many random products that have items, and return their ids."""
+async def falsify(
+    world: CatalogWorld, random: Random, *, products: int, without: Collection[str] = ()
+) -> set[str]:
+    """Falsify one cell or row of each of so many random products that have items, and return their ids.
+
+    Args:
+        world: The database.
+        random: Chooses products and cells.
+        products: How many products are falsified.
+        without: Ids of products that are not chosen.
+    """
     rows = await world.rows(
         "SELECT product_id, min(item_id) AS item_id FROM item WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 1"
     )
     kinds = statements()
-    chosen = random.sample(rows, products)
+    chosen = random.sample([row for row in rows if row["product_id"] not in without], products)
     for row in chosen:
         values = {"product_id": row["product_id"], "item_id": row["item_id"]}
         statement = random.choice(kinds)
