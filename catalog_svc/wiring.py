@@ -190,6 +190,7 @@ def wire_servicer(
         ),
         ingest_webhook=IngestWebhook(
             verifier=ConnectorWebhooks(connector, credentials=_credentials(settings)),
+            platforms=platforms,
             shops=shops,
             requests=RefreshRequestStore(writes),
             limit=WebhookRate(RateLimit(per_second=settings.webhooks_per_second, burst=settings.webhooks_burst)),

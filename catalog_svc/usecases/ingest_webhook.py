@@ -20,7 +20,9 @@ from catalog_svc.domain.refresh import (
 )
 from catalog_svc.domain.shop import ShopKey, ShopRef
 from catalog_svc.usecases.catalog_ports import Shops
+from catalog_svc.usecases.ports import Platforms
 from catalog_svc.usecases.refresh_ports import RefreshMetrics, RefreshRequests, WebhookLimit, WebhookVerifier
+from catalog_svc.usecases.sync_commands import find_platform
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class IngestWebhook:
         self,
         *,
         verifier: WebhookVerifier,
+        platforms: Platforms,
         shops: Shops,
         requests: RefreshRequests,
         limit: WebhookLimit,
@@ -45,6 +48,7 @@ class IngestWebhook:
 
         Args:
             verifier: Verifies deliveries.
+            platforms: The platforms that the connector supports.
             shops: The registered shops.
             requests: Where products are requested.
             limit: The rate of the deliveries of each shop. One that is not verified may name any shop, and does
@@ -53,6 +57,7 @@ class IngestWebhook:
             metrics: Where deliveries are counted.
         """
         self._verifier = verifier
+        self._platforms = platforms
         self._shops = shops
         self._requests = requests
         self._limit = limit
@@ -72,6 +77,7 @@ class IngestWebhook:
             SourceFailed: the delivery is not signed by its shop, is malformed, or cannot be verified now.
             LimitExceeded: the shop has sent too many deliveries.
         """
+        await find_platform(self._platforms, delivery.platform, field="platform")
         verified = await self._verifier.verify(replace(delivery, domain=await self._domain_of(delivery, shop)))
         result = await self._request(verified)
         self._metrics.webhook_received(delivery.platform, result.outcome)

@@ -15,7 +15,7 @@ from catalogsync_common.failure import InvalidRequest
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import ShopBeingDeleted, ShopNotFound, SourceFailed, StorageUnavailable
-from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
+from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey, ShopRef
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState, SyncTrigger
 from catalog_svc.usecases.catalog_ports import Shops
 from catalog_svc.usecases.ports import PlatformJobs, Platforms, SyncCommands, SyncMetrics, Syncs
@@ -126,14 +126,24 @@ async def check_supported(platforms: Platforms, shop: ShopKey, *, field_prefix: 
         InvalidRequest: no connector reads this platform, or its shops have other domains.
         ConnectorUnavailable: the connector does not answer.
     """
-    platform = await platforms.find(shop.platform)
-    if platform is None:
-        names = ", ".join(await platforms.names())
-        problem = f"{shop.platform!r} is not supported; supported platforms: {names}"
-        raise InvalidRequest.of(f"{field_prefix}platform", problem)
+    platform = await find_platform(platforms, shop.platform, field=f"{field_prefix}platform")
     if not re.fullmatch(platform.domain_pattern, shop.domain):
         problem = f"{shop.domain!r} is not a domain of a {platform.name} shop"
         raise InvalidRequest.of(f"{field_prefix}domain", problem)
+
+
+async def find_platform(platforms: Platforms, name: str, *, field: str) -> PlatformInfo:
+    """Return a platform that the connector supports.
+
+    Raises:
+        InvalidRequest: no connector reads this platform; names the field.
+        ConnectorUnavailable: the connector does not answer.
+    """
+    platform = await platforms.find(name)
+    if platform is None:
+        names = ", ".join(await platforms.names())
+        raise InvalidRequest.of(field, f"{name!r} is not supported; supported platforms: {names}")
+    return platform
 
 
 class ChangeSync:

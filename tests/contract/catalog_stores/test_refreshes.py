@@ -325,6 +325,18 @@ async def test_a_page_that_was_read_before_a_refresh_does_not_overwrite_it(store
     assert (await sweep_and_succeed(replica, running, lease)).state is SyncState.SUCCEEDED
 
 
+async def test_a_refreshed_product_stays_protected_while_others_are_refreshed(stores: Stores) -> None:
+    replica = stores.replica()
+    shop = await loaded_shop(replica, product("1", title="first"), product("2", title="first"))
+    running = await started_sync(replica)
+    await request(replica, shop, "1")
+    await refresh(stores, replica, product("1", title="new"))
+    await request(replica, shop, "2")
+    await refresh(stores, replica, product("2", title="new"))
+    await apply(replica, running, batch(product("1", title="old"), product("2", title="old")))
+    assert await titles(stores) == {"1": "new", "2": "new"}
+
+
 async def test_a_refresh_that_found_nothing_new_protects_the_product_as_well(stores: Stores) -> None:
     replica = stores.replica()
     shop = await loaded_shop(replica, product("1", title="new"))

@@ -267,8 +267,12 @@ def _oversize(request: Message, path: str, field: FieldDescriptor) -> None:
         target = getattr(target, parent)
     if path == "shop.shop_id":
         target.Clear()
-    if field.is_repeated:
+    if field.is_repeated and field.type == FieldDescriptor.TYPE_MESSAGE:
+        for _ in range(100_000):
+            getattr(target, name).add()
+    elif field.is_repeated:
         value: Any = "paused" if field.type == FieldDescriptor.TYPE_STRING else 1
         getattr(target, name).extend([value] * 100_000)
     else:
-        setattr(target, name, "1" * 1_000_000)
+        text = "1" * 2_000_000
+        setattr(target, name, text.encode() if field.type == FieldDescriptor.TYPE_BYTES else text)

@@ -26,6 +26,7 @@ from tests.contract.catalog_stores.conftest import HEADER, batch
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import CatalogWorld
 from tests.integration.catalog_svc.plans import explain, recorded
+from tests.waiting import until_found
 
 OTHER = ShopKey("shopify", "other.myshopify.com")
 TTL = timedelta(minutes=2)
@@ -72,8 +73,11 @@ class Refreshing:
     async def until_blocked(self) -> None:
         """Wait until a session waits for a lock."""
         query = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        while not await self.world.rows(query):
-            await asyncio.sleep(0.01)
+
+        async def blocked() -> bool | None:
+            return bool(await self.world.rows(query)) or None
+
+        await until_found(blocked)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.metrics import NullRefreshMetrics
 from catalog_svc.rpc.call_limits import WebhookRate
 from catalog_svc.usecases.ingest_webhook import IngestWebhook
+from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.memory_catalog import MemoryCatalog, MemoryLink
 from tests.fakes.memory_refreshes import MemoryRefreshRequests
 from tests.fakes.memory_shops import MemoryShops
@@ -39,6 +40,7 @@ class World:
         self.wakes = 0
         self._ingest = IngestWebhook(
             verifier=self.verifier,
+            platforms=KnownPlatforms(),
             shops=MemoryShops(link),
             requests=MemoryRefreshRequests(link, max_products=5),
             limit=WebhookRate(rate),
@@ -114,6 +116,14 @@ async def test_an_address_of_a_shop_that_does_not_exist_or_is_of_another_platfor
     failure = await rejected(world, "s1 products 1", to=ShopKey("woocommerce", "store.example"))
     assert isinstance(failure, InvalidRequest)
     assert [violation.field for violation in failure.violations] == ["shop"]
+    assert world.verifier.domains == []
+
+
+async def test_a_platform_that_the_connector_does_not_know_is_named() -> None:
+    world = World()
+    failure = await rejected(world, "s1 products 1", named=ShopKey("magento", "demo.example"), to=SHOP)
+    assert isinstance(failure, InvalidRequest)
+    assert [violation.field for violation in failure.violations] == ["platform"]
     assert world.verifier.domains == []
 
 

@@ -275,9 +275,9 @@ class CatalogServiceServicer:
 
     def IngestWebhook(self, request, context):
         """Passes a webhook delivery on that a platform has sent to the caller. The delivery is verified with the webhook
-        secrets of its shop, and the products that it names are then read again from the platform: usually within a second,
-        and deliveries that come within 300 ms are read together. Nothing of the payload is stored, so that old, repeated
-        and reordered deliveries are harmless.
+        secrets of its shop, and the products that it names are then read again from the platform, those of deliveries that
+        come within 300 ms together. Nothing of the payload is stored, so that old, repeated and reordered deliveries are
+        harmless.
 
         Call it with the raw body, byte for byte, and all headers, and answer the platform with HTTP 200 if the call
         succeeds, whatever the outcome. It is idempotent: repeat it freely.

@@ -91,9 +91,9 @@ class CatalogServiceStub:
     """
     IngestWebhook: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.IngestWebhookRequest, _catalog_service_pb2.IngestWebhookResponse]
     """Passes a webhook delivery on that a platform has sent to the caller. The delivery is verified with the webhook
-    secrets of its shop, and the products that it names are then read again from the platform: usually within a second,
-    and deliveries that come within 300 ms are read together. Nothing of the payload is stored, so that old, repeated
-    and reordered deliveries are harmless.
+    secrets of its shop, and the products that it names are then read again from the platform, those of deliveries that
+    come within 300 ms together. Nothing of the payload is stored, so that old, repeated and reordered deliveries are
+    harmless.
 
     Call it with the raw body, byte for byte, and all headers, and answer the platform with HTTP 200 if the call
     succeeds, whatever the outcome. It is idempotent: repeat it freely.
@@ -286,9 +286,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_catalog_service_pb2.IngestWebhookRequest, _abc.Awaitable[_catalog_service_pb2.IngestWebhookResponse]],
     ) -> _abc.Awaitable[_catalog_service_pb2.IngestWebhookResponse]:
         """Passes a webhook delivery on that a platform has sent to the caller. The delivery is verified with the webhook
-        secrets of its shop, and the products that it names are then read again from the platform: usually within a second,
-        and deliveries that come within 300 ms are read together. Nothing of the payload is stored, so that old, repeated
-        and reordered deliveries are harmless.
+        secrets of its shop, and the products that it names are then read again from the platform, those of deliveries that
+        come within 300 ms together. Nothing of the payload is stored, so that old, repeated and reordered deliveries are
+        harmless.
 
         Call it with the raw body, byte for byte, and all headers, and answer the platform with HTTP 200 if the call
         succeeds, whatever the outcome. It is idempotent: repeat it freely.
