@@ -34,6 +34,9 @@ WORKERS ?= 4
 test: $(BIN)/.synced ## Run all tests (WORKERS=n at a time; most of them wait)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+audit-trials: $(BIN)/.synced ## Audits of falsified shops, and beside syncs: how many find drift, how many false alarms (TRIALS=100)
+	@CATALOGSYNC_AUDIT_TRIALS=$(or $(TRIALS),100) $(BIN)/pytest -q -s tests/integration/end_to_end/test_audit_trials.py
+
 test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that a missing fence is found out
 	$(BIN)/pytest -m chaos
 
