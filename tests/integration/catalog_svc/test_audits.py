@@ -248,6 +248,41 @@ async def test_a_product_that_a_sync_writes_between_read_and_comparison_is_compa
     assert row["title"] == "New title"
 
 
+async def test_a_product_that_a_sync_wrote_during_its_first_read_must_differ_in_two_later_ones(
+    world: CatalogWorld, auditing: Auditing
+) -> None:
+    """The first difference is that of the sync's write, and the second one a stale answer of the platform."""
+    await world.create_sync()
+    claimed = await world.claim()
+    await world.leases.begin(claimed.lease, HEADER)
+    new = dated("3", LONG_AGO + timedelta(days=1), title="New title")
+    stale = dated("3", LONG_AGO + timedelta(hours=1), title="Stale")
+    state, take = auditing.store.state, auditing.store.take
+    states, takes = 0, 0
+
+    async def after_the_sync(*arguments: object) -> object:
+        nonlocal states
+        states += 1
+        if states == 2:
+            page = batch(new)
+            await world.batches.apply(claimed.lease, claimed.sync.shop, page, full=True, items_per_second=None)
+        return await state(*arguments)  # type: ignore[arg-type]
+
+    async def taken(*arguments: object) -> object:
+        nonlocal takes
+        takes += 1
+        auditing.source.products[3] = stale if takes == 1 else new
+        return await take(*arguments)  # type: ignore[arg-type]
+
+    auditing.store.state = after_the_sync  # type: ignore[method-assign, assignment]
+    auditing.store.take = taken  # type: ignore[method-assign, assignment]
+    result = await auditing.audit()
+    assert takes == 2
+    assert (result.products_checked, result.different, result.undecided) == (10, 0, 0)
+    (row,) = await world.rows("SELECT title FROM product WHERE product_id = '3'")
+    assert row["title"] == "New title"
+
+
 async def test_a_sync_that_writes_during_the_second_read_keeps_the_audit_from_writing(
     world: CatalogWorld, auditing: Auditing
 ) -> None:
