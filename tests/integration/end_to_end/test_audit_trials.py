@@ -28,6 +28,7 @@ from tests.integration.end_to_end.conftest import EndToEnd, Opens
 from tests.pgbouncer import is_pooled
 
 TRIALS = int(os.environ.get("CATALOGSYNC_AUDIT_TRIALS", "3"))
+pytestmark = pytest.mark.timeout(300 + 30 * TRIALS)
 SAMPLE = 300
 PRODUCTS = 2_000
 FALSIFIED = PRODUCTS // 100
