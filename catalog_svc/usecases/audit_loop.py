@@ -14,7 +14,7 @@ from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.failure import Failure
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
-from catalog_svc.domain.errors import StorageUnavailable
+from catalog_svc.domain.errors import AuditAlreadyRunning, StorageUnavailable
 from catalog_svc.usecases.audit_ports import AuditRecords, ExclusiveRight
 from catalog_svc.usecases.audit_run import AuditRun
 from catalog_svc.usecases.catalog_ports import Shops
@@ -80,25 +80,32 @@ class AuditLoop:
             if not await self._lease.acquire(ttl=_LEASE_TTL):
                 return False
             due = await self._records.due(interval=self._interval, limit=_SHOPS_PER_ROUND)
+            audited = False
             for shop_id in due:
                 if not await self._lease.acquire(ttl=_LEASE_TTL):
                     return False
-                await self._audit_shop(shop_id, heartbeat)
+                audited |= await self._audit_shop(shop_id, heartbeat)
                 heartbeat()
         except StorageUnavailable:
             _log.warning("cannot audit shops: the database is unavailable")
             return False
-        return len(due) == _SHOPS_PER_ROUND
+        return audited and len(due) == _SHOPS_PER_ROUND
 
-    async def _audit_shop(self, shop_id: UUID, heartbeat: Heartbeat) -> None:
-        """Audit the shop; its failure is logged and keeps no other shop from being audited."""
+    async def _audit_shop(self, shop_id: UUID, heartbeat: Heartbeat) -> bool:
+        """Audit the shop, and return False if it still is due.
+
+        Its failure is logged and keeps no other shop from being audited.
+        """
         with correlated():
             shop = await self._shops.find(shop_id)
             if shop is None:
-                return
+                return False
             try:
                 await self._audit.run(shop, sample_size=self._sample_size, report=lambda _: heartbeat())
             except StorageUnavailable:
                 raise
+            except AuditAlreadyRunning:
+                return False
             except Failure as failure:
                 _log.warning("an audit failed", extra={"shop": str(shop.key), "reason": failure.reason})
+            return True

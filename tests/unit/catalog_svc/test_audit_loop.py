@@ -195,6 +195,17 @@ async def test_a_shop_that_cannot_be_read_keeps_no_other_from_being_audited_and_
 
 
 @skipping
+async def test_shops_that_somebody_else_verifies_are_tried_again_after_a_pause() -> None:
+    """Ten of them are a whole round, after which the loop must not begin the next one at once."""
+    shops = EmptyShops([f"shop{n}" for n in range(10)])
+    shops.owners.update({str(shop_id): uuid4() for shop_id in shops.shops})
+    running = Running(shops)
+    await running.for_days(1 / 24)
+    assert all(not times for times in shops.attempts.values())
+    assert running.beats < 2_000
+
+
+@skipping
 async def test_while_the_database_is_unavailable_the_loop_lives_on() -> None:
     shops = EmptyShops(["one", "two"])
     first, second = shops.shops
