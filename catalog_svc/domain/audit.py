@@ -137,7 +137,7 @@ class AuditResult:
     """Products that were not compared: syncs or refreshes wrote them all the time, or the platform did not say
     whether they exist."""
     missing_rows: int = 0
-    """Rows of products that the shop's counter has, and its table has not."""
+    """Products that the shop's counter has, and whose rows are gone, or were marked as deleted by others."""
     differences: tuple[Difference, ...] = ()
     """The first ones, at most MAX_REPORTED_DIFFERENCES."""
 

@@ -24,8 +24,8 @@ _OTHER_VALUES: Final = {
 _ROWS_FALSIFIED: Final = (
     "DELETE FROM item WHERE item_id = :item_id",
     "UPDATE item SET deleted_at = now() WHERE item_id = :item_id",
-    "UPDATE product SET deleted_at = now() WHERE product_id = :product_id",
 )
+_PRODUCT_DELETED: Final = "UPDATE product SET deleted_at = now() WHERE product_id = :product_id"
 
 
 def other_value(column: RecordColumn) -> str:
@@ -43,11 +43,11 @@ def statements() -> list[str]:
         f"UPDATE item SET {column.name} = {other_value(column)} WHERE item_id = :item_id"
         for column in ITEM_COLUMNS[2:]
     ]
-    return [*of_products, *of_items, *_ROWS_FALSIFIED]
+    return [*of_products, *of_items, *_ROWS_FALSIFIED, _PRODUCT_DELETED]
 
 
 async def falsify(
-    world: CatalogWorld, random: Random, *, products: int, without: Collection[str] = ()
+    world: CatalogWorld, random: Random, *, products: int, without: Collection[str] = (), counted: bool = True
 ) -> set[str]:
     """Falsify one cell or row of each of so many random products that have items, and return their ids.
 
@@ -56,11 +56,12 @@ async def falsify(
         random: Chooses products and cells.
         products: How many products are falsified.
         without: Ids of products that are not chosen.
+        counted: Whether products may be marked as deleted, which an audit also finds by counting.
     """
     rows = await world.rows(
         "SELECT product_id, min(item_id) AS item_id FROM item WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 1"
     )
-    kinds = statements()
+    kinds = [statement for statement in statements() if counted or statement != _PRODUCT_DELETED]
     chosen = random.sample([row for row in rows if row["product_id"] not in without], products)
     for row in chosen:
         values = {"product_id": row["product_id"], "item_id": row["item_id"]}

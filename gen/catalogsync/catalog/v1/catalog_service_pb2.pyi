@@ -2253,7 +2253,9 @@ class CatalogAudit(_message.Message):
     exist.
     """
     missing_row_count: _builtins.int
-    """Products that the catalog has counted and whose rows are gone. A full sync was requested, which stores them again."""
+    """Products that the catalog has counted, and whose rows are gone or were marked as deleted by others. A full sync was
+    requested, which stores them again.
+    """
     @_builtins.property
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditDifference]:
         """The first differences, at most 200."""
