@@ -48,6 +48,8 @@ _MAX_TRANSACTION_IDLE_TIME = timedelta(seconds=10)
 """How long a transaction may be idle; less if the lease TTL is shorter."""
 _MAX_LOOP_SILENCE = timedelta(minutes=1)
 """Between two heartbeats of a background loop: longer than a transaction with all its retries may take."""
+_MAX_AUDIT_SILENCE = timedelta(minutes=5)
+"""Between two heartbeats of the audit loop: longer than a read of products by their ids may take."""
 _MAX_MESSAGE_WRITE_TIME = timedelta(minutes=1)
 """For one message to a watcher; one that reads nothing for longer must not hold a place among the watchers."""
 _CONNECTION_GRACE_MS = 20 * 60_000
@@ -252,6 +254,11 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(name="queue_monitor", run=replica.queue_monitor.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(name="retention", run=replica.retention.run, heartbeat_timeout=timedelta(hours=2)),
+        *(
+            (Loop(name="audits", run=replica.audit_loop.run, heartbeat_timeout=_MAX_AUDIT_SILENCE),)
+            if replica.audit_loop
+            else ()
+        ),
         Loop(name="shop_purge", run=replica.shop_purge.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(
             name="readiness",

@@ -1,4 +1,4 @@
-"""Prometheus metrics of the catalog: syncs, the queue, batches, leases, refreshes, watchers and the database."""
+"""Prometheus metrics of the catalog: syncs, the queue, batches, leases, refreshes, audits, watchers, database."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from catalog_svc.domain.audit import AuditResult
 from catalog_svc.domain.refresh import IngestOutcome, PendingRefreshes, RefreshResult
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, PendingSyncs, Sync, WaitReason
@@ -19,7 +20,7 @@ _NO_ERROR: Final = ""
 
 
 class CatalogMetrics:
-    """`SyncMetrics`, `QueueMetrics` and `RefreshMetrics` of one replica, with gauges of its watchers and database.
+    """`SyncMetrics`, `QueueMetrics`, `RefreshMetrics` and `AuditMetrics` of one replica, with its gauges.
 
     Sums over all replicas describe the system; the gauges of the queue have the same values on all replicas. A run
     is identified by the sync and epoch of its lease: one that has lost its lease may overlap with the next one of
@@ -65,6 +66,10 @@ class CatalogMetrics:
         )
         self._refreshes_pending = gauge("refreshes_pending", "Products that wait to be read by their ids.")
         self._oldest_refresh = gauge("refreshes_pending_oldest_seconds", "Since the oldest of them was requested.")
+        self._audits = counter("audits_ended", "Audits that have a result.", "platform")
+        self._audit_failures = counter("audit_failures", "Audits that failed.", "platform", "reason")
+        self._audited = counter("audited_products", "Products that audits have compared.")
+        self._drifted = counter("drifted_products", "Products about which audits found the catalog wrong.")
         self._database_failures = counter(
             "database_failures", "Operations of syncs given up because the database was unavailable."
         )
@@ -159,6 +164,14 @@ class CatalogMetrics:
         self._refreshes_pending.set(math.nan if pending is None else pending.count)
         self._oldest_refresh.set(math.nan if pending is None else pending.oldest_age.total_seconds())
 
+    def audit_ended(self, platform: str, result: AuditResult) -> None:
+        self._audits.labels(platform).inc()
+        self._audited.inc(result.products_checked)
+        self._drifted.inc(result.drifted)
+
+    def audit_failed(self, platform: str, reason: str) -> None:
+        self._audit_failures.labels(platform, reason).inc()
+
     def lease_lost(self) -> None:
         self._lost.inc()
 
@@ -211,4 +224,14 @@ class NullRefreshMetrics:
         pass
 
     def refreshes_pending(self, pending: PendingRefreshes | None) -> None:
+        pass
+
+
+class NullAuditMetrics:
+    """`AuditMetrics` that count nothing, for tests."""
+
+    def audit_ended(self, platform: str, result: AuditResult) -> None:
+        pass
+
+    def audit_failed(self, platform: str, reason: str) -> None:
         pass

@@ -93,6 +93,10 @@ class CatalogSettings(ServiceSettings):
     incremental_every: Duration = timedelta()
     """For shops without a schedule of their own, like `full_every`; zero: never."""
     full_every: Duration = timedelta()
+    audit_every: Duration = timedelta()
+    """Between two audits of each shop with a healthy connection; zero: never."""
+    audit_sample: int = Field(default=50, ge=1, le=1_000)
+    """Products that such an audit chooses at random."""
     sync_retention: Duration = timedelta(days=30)
     request_id_retention: Duration = timedelta(days=7)
     deleted_record_retention: Duration = timedelta(days=90)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import grpc
@@ -19,12 +20,15 @@ from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_client import CallCredentials, ConnectorJobs, ConnectorPlatforms, ConnectorSource
 from catalog_svc.source.webhook_verifier import ConnectorWebhooks
+from catalog_svc.storage.audit_records import AuditRecordStore, audit_lease
+from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.loop_leases import LoopLease
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.refresh_requests import RefreshRequestStore
 from catalog_svc.storage.refreshes import RefreshStore
@@ -38,6 +42,8 @@ from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
+from catalog_svc.usecases.audit_loop import AuditLoop
+from catalog_svc.usecases.audit_run import AuditDependencies, AuditRun
 from catalog_svc.usecases.change_hub import ChangeHub
 from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.item_feed_hub import ItemFeedHub
@@ -54,6 +60,7 @@ from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup, S
 from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.sync_limits import RunConfig
+from catalog_svc.usecases.verify_catalog import VerifyCatalog
 from catalog_svc.usecases.watch_changes import WatchChanges
 from catalog_svc.usecases.watch_items import WatchItems
 from catalog_svc.usecases.watch_pacing import WatchLimits
@@ -82,6 +89,9 @@ class Replica:
     shop_purge: ShopPurge
     queue_monitor: QueueMonitor
     refresh_worker: RefreshWorker
+    audit: AuditRun
+    audit_loop: AuditLoop | None
+    """None: the settings have no interval."""
     drain: Drain
 
 
@@ -107,6 +117,8 @@ def wire_replica(
     credentials = _credentials(settings)
     source = ConnectorSource(connector, credentials=credentials)
     worker = _worker(settings, database, source, hub, (feed_hub, change_hub), drain, metrics)
+    refresh_worker = _refresh_worker(settings, database, source, worker, feed_hub, drain, metrics)
+    audit = _audit(settings, database, source, refresh_worker, metrics)
     return Replica(
         hub=hub,
         feed_hub=feed_hub,
@@ -127,7 +139,9 @@ def wire_replica(
             metrics=metrics,
             refresh_metrics=metrics,
         ),
-        refresh_worker=_refresh_worker(settings, database, source, worker, feed_hub, drain, metrics),
+        refresh_worker=refresh_worker,
+        audit=audit,
+        audit_loop=_audit_loop(settings, database, audit, drain),
         drain=drain,
     )
 
@@ -196,6 +210,7 @@ def wire_servicer(
             wake_worker=replica.refresh_worker.wake,
             metrics=metrics,
         ),
+        verify=VerifyCatalog(read=read, audit=replica.audit, drain=replica.drain),
         syncs=SyncStore(reads),
         issues=IssueStore(reads),
     )
@@ -284,6 +299,40 @@ def _refresh_worker(
         drain=drain,
         max_running=settings.max_running_refreshes,
         max_per_platform=settings.max_refreshes_per_platform,
+    )
+
+
+def _audit(
+    settings: CatalogSettings,
+    database: Database,
+    source: ProductSource,
+    refresh_worker: RefreshWorker,
+    metrics: CatalogMetrics,
+) -> AuditRun:
+    return AuditRun(
+        AuditDependencies(
+            catalog=AuditStore(database, ttl=_REFRESH_CLAIM_TTL),
+            records=AuditRecordStore(database),
+            new_right=partial(audit_lease, database),
+            source=source,
+            metrics=metrics,
+            overlap=settings.incremental_overlap,
+            wake_refresh_worker=refresh_worker.wake,
+        )
+    )
+
+
+def _audit_loop(settings: CatalogSettings, database: Database, audit: AuditRun, drain: Drain) -> AuditLoop | None:
+    if not settings.audit_every:
+        return None
+    return AuditLoop(
+        records=AuditRecordStore(database),
+        shops=ShopStore(database),
+        audit=audit,
+        lease=LoopLease(database, name="audits", owner=uuid4()),
+        drain=drain,
+        interval=settings.audit_every,
+        sample_size=settings.audit_sample,
     )
 
 

@@ -13,6 +13,7 @@
     ├── StorageUnavailable
     │   └── QueryTooExpensive
     ├── SyncNotCancellable, SyncNotResumable
+    ├── AuditAlreadyRunning
     └── SourceFailed            ends or interrupts a sync: ConnectorUnavailable, SourceIncomplete,
                                 SourceCountMismatch, SourceCurrencyChanged, MassDeleteBlocked, SyncStalled, and
                                 every reason that the connector itself gives
@@ -285,6 +286,19 @@ class SyncNotResumable(Failure):
                 "domain": shop.domain,
             },
             resource=Resource(type=SYNC_TYPE, name=str(sync_id)),
+        )
+
+
+class AuditAlreadyRunning(Failure):
+    """The shop is being audited."""
+
+    reason = "AUDIT_ALREADY_RUNNING"
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(
+            f"shop {shop.key} is being verified already; call again when that has ended",
+            metadata={"shop_id": str(shop.shop_id)},
+            resource=Resource(type=SHOP_TYPE, name=str(shop.shop_id)),
         )
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final
 from uuid import UUID
 
+from catalog_svc.domain.audit import AuditSummary
 from catalog_svc.domain.errors import DECIDED_BY_FULL_SYNC
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
@@ -95,6 +96,8 @@ class ShopStatus:
     syncs: LatestSyncs
     schedule: ShopSchedule
     """The schedule in effect."""
+    last_audit: AuditSummary | None = None
+    """None: no audit of the shop has ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,7 +36,7 @@ from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopDeletion
 from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
-from catalog_svc.rpc import convert
+from catalog_svc.rpc import convert, convert_audit
 from catalog_svc.rpc.convert_catalog import to_timestamp as _time
 from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.watch_sync import Snapshot
@@ -172,6 +172,7 @@ def status(value: ShopStatus) -> pb.GetStatusResponse:
         schedule=schedule(value.schedule),
         full_as_of_time=_time(value.shop.full_watermark),
         notes=value.shop.notes,
+        last_audit=convert_audit.summary(value.last_audit) if value.last_audit else None,
     )
 
 

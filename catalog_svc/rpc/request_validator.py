@@ -15,6 +15,7 @@ from catalogsync_common.host_names import canonical_host_name
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from catalog_svc.domain.audit import DEFAULT_SAMPLE_SIZE, MAX_SAMPLE_SIZE
 from catalog_svc.domain.catalog_reads import ItemFilter, ProductFilter
 from catalog_svc.domain.refresh import WebhookDelivery
 from catalog_svc.domain.shop import ShopChange, ShopField, ShopKey, ShopRef
@@ -170,6 +171,12 @@ class RequestValidator:
                 self.add_violation(f"headers[{number}].value", limits)
         headers = tuple((header.name, header.value) for header in request.headers)
         return WebhookDelivery(platform=platform, body=request.body, headers=headers)
+
+    def sample_size(self, value: int) -> int:
+        """Return the size of a sample: 0 becomes the default."""
+        if not 0 <= value <= MAX_SAMPLE_SIZE:
+            self.add_violation("sample_size", f"must be 0 to {MAX_SAMPLE_SIZE:,}; 0 means {DEFAULT_SAMPLE_SIZE}")
+        return value or DEFAULT_SAMPLE_SIZE
 
     def states(self, values: Sequence[pb.Sync.State.ValueType]) -> tuple[SyncState, ...]:
         """Return known states, each once."""

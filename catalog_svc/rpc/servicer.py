@@ -17,7 +17,7 @@ from catalogsync_common.principal import current_principal
 
 from catalog_svc.domain.change_feed import ChangeKind
 from catalog_svc.domain.sync import SyncPosition
-from catalog_svc.rpc import catalog_pages, change_feed, convert, convert_catalog
+from catalog_svc.rpc import catalog_pages, change_feed, convert, convert_audit, convert_catalog
 from catalog_svc.rpc.convert import SnapshotMessages
 from catalog_svc.rpc.item_feed import changes_response, decode_position, watch_messages
 from catalog_svc.rpc.page_tokens import PageTokens, PositionNumber
@@ -29,6 +29,7 @@ from catalog_svc.usecases.ports import Syncs
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.shops import DeleteShop, ManageShops
 from catalog_svc.usecases.sync_commands import ChangeSync, StartSync
+from catalog_svc.usecases.verify_catalog import VerifyCatalog
 from catalog_svc.usecases.watch_changes import WatchChanges
 from catalog_svc.usecases.watch_items import WatchItems
 from catalog_svc.usecases.watch_sync import WatchSync
@@ -49,6 +50,7 @@ class CatalogUseCases:
     shops: ManageShops
     delete_shop: DeleteShop
     ingest_webhook: IngestWebhook
+    verify: VerifyCatalog
     syncs: Syncs
     issues: Issues
 
@@ -208,6 +210,17 @@ class CatalogServicer(CatalogServiceServicer):
         shop = validator.shop(request.shop) if request.HasField("shop") else None
         validator.raise_if_any()
         return convert.ingest_result(await self._use.ingest_webhook(delivery, shop))
+
+    async def VerifyCatalog(
+        self, request: pb.VerifyCatalogRequest, context: Context
+    ) -> AsyncGenerator[pb.VerifyCatalogResponse, None]:
+        validator = RequestValidator()
+        ref = validator.shop(request.shop)
+        sample_size = validator.sample_size(request.sample_size)
+        validator.raise_if_any()
+        async with aclosing(self._use.verify(ref, sample_size=sample_size)) as events:
+            async for event in events:
+                yield convert_audit.response(event)
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Context) -> pb.GetProductResponse:
         validator = RequestValidator()

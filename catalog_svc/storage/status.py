@@ -9,6 +9,7 @@ from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.status import CatalogCounts, ShopStatus
+from catalog_svc.storage.audit_records import last_audit
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import find_schedule
 from catalog_svc.storage.shops import STATE_COLUMNS, with_state
@@ -45,6 +46,7 @@ class StatusStore:
                 ),
                 syncs=await latest_syncs(connection, shop),
                 schedule=(await find_schedule(connection, shop)).effective(defaults),
+                last_audit=await last_audit(connection, shop),
             )
 
         return await self._database.read(read, shops=[shop.shop_id])

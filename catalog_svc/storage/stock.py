@@ -59,8 +59,14 @@ async def write_stock(
     values = {**scope.values, **_columns(distinct), "feed_position": feed_position}
     updated = list((await connection.execute(_UPDATE_STOCK, values)).scalars())
     if updated:
-        await connection.execute(_CLEAR_HASH, {**scope.values, "product_ids": list(set(updated))})
+        await clear_hashes(connection, scope, list(set(updated)))
     return RecordCounts(seen=len(updated), updated=len(updated))
+
+
+async def clear_hashes(connection: AsyncConnection, scope: ShopScope, product_ids: Sequence[str]) -> None:
+    """Forget the content of these products, so that their next read is stored, whatever it is."""
+    if product_ids:
+        await connection.execute(_CLEAR_HASH, {**scope.values, "product_ids": list(product_ids)})
 
 
 def _columns(levels: Sequence[StockLevel]) -> dict[str, list[object]]:

@@ -9,7 +9,8 @@ checks them:
 | shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
 | | sync_issue, sync_seen, obsolete_pass, product, item, product_refresh, change_event |
 | directory: small, read across shops; local to the coordinator | shop, shop_deletion, shop_schedule, sync_queue, |
-| | refresh_queue, idempotency_key, loop_lease, page_token_key, schema_compatibility, change_feed |
+| | refresh_queue, shop_audit, idempotency_key, loop_lease, page_token_key, schema_compatibility, |
+| | change_feed |
 
 `shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
 """
@@ -459,6 +460,21 @@ refresh_queue = Table(
     PrimaryKeyConstraint("shop_id", name="refresh_queue_pkey"),
     Index("refresh_queue_due", "due_at"),
     postgresql_with=_HOT_ROWS,
+)
+
+# The last audit of each shop.
+shop_audit = Table(
+    "shop_audit",
+    metadata,
+    _id("shop_id"),
+    # When the last one began; whether it ended, or failed.
+    Column("attempted_at", DateTime(timezone=True), nullable=False),
+    # What the last one that ended found; NULL: none has.
+    _time("ended_at"),
+    _count("product_count"),
+    _count("item_count"),
+    _count("drifted_product_count"),
+    PrimaryKeyConstraint("shop_id", name="shop_audit_pkey"),
 )
 
 # Partitioned by month, and dropped by partition.

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from importlib.resources import files
 from itertools import count
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
@@ -18,7 +18,7 @@ from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorService
 from catalogsync_common.call_context import outgoing_metadata
 from catalogsync_common.channel import open_channel
 from catalogsync_common.loopback import is_loopback_target
-from catalogsync_common.status import read_failure
+from catalogsync_common.status import ReceivedFailure, read_failure
 from catalogsync_common.token_claims import AUTHORIZATION_HEADER, SERVICE_SECRET_HEADER
 
 from catalogsync_cli.command import CHECK_TIMEOUT_SECONDS, DEFAULT_TIMEOUT_SECONDS, Options, is_sendable
@@ -31,6 +31,7 @@ from catalogsync_cli.watch_client import Stream, watch
 TRequest = TypeVar("TRequest")
 TResponse = TypeVar("TResponse")
 
+_STREAM_SILENCE_SECONDS: Final = 60.0
 _START_ATTEMPTS: Final = 4
 _START_RETRY_POLICY: Final = RetryPolicy(initial_backoff_seconds=0.2, max_backoff_seconds=2.0)
 """Of calls that start a sync. gRPC does not repeat them: it does not know whether they have a request_id."""
@@ -104,6 +105,29 @@ class _Caller:
                 break
             await asyncio.sleep(backoff)
         raise CallFailed.of(failure, callee=self.callee, timeout=seconds)
+
+    async def stream(
+        self, method: grpc.aio.UnaryStreamMultiCallable[TRequest, TResponse], request: TRequest
+    ) -> AsyncGenerator[TResponse, None]:
+        """Yield the responses. Without a message for a minute, or `--timeout`, the stream counts as broken."""
+        call = method(request, timeout=self._timeout, metadata=self.metadata())
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(_STREAM_SILENCE_SECONDS):
+                        response = await call.read()
+                except TimeoutError:
+                    text = f"no message for {_STREAM_SILENCE_SECONDS:.0f} s"
+                    silent = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message=text)
+                    raise CallFailed.of(silent, callee=self.callee) from None
+                except grpc.aio.AioRpcError as error:
+                    failure = await read_failure(error, call)
+                    raise CallFailed.of(failure, callee=self.callee, timeout=self._timeout) from None
+                if response is grpc.aio.EOF:
+                    return
+                yield cast("TResponse", response)
+        finally:
+            call.cancel()
 
 
 class CatalogClient:
@@ -204,6 +228,21 @@ class CatalogClient:
     async def list_items(self, request: catalog.ListItemsRequest) -> catalog.ListItemsResponse:
         """Return one page of a shop's items."""
         return await self._caller.call(self._stub.ListItems, request)
+
+    async def verify_catalog(
+        self, shop: ShopName, *, sample_size: int
+    ) -> AsyncGenerator[catalog.AuditProgress | catalog.CatalogAudit, None]:
+        """Yield the progress of an audit, and last its result; closing the generator ends the audit."""
+        request = catalog.VerifyCatalogRequest(shop=shop.for_catalog(), sample_size=sample_size)
+        async for response in self._caller.stream(self._stub.VerifyCatalog, request):
+            kind = response.WhichOneof("event")
+            if kind == "audit":
+                yield response.audit
+                return
+            if kind == "progress":
+                yield response.progress
+        broken = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message="the stream ended without a result")
+        raise CallFailed.of(broken, callee=self._caller.callee)
 
     def watch(
         self,

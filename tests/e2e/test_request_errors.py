@@ -233,6 +233,7 @@ async def test_a_page_token_of_another_query_is_rejected(system: System) -> None
 
 async def test_negative_numbers_and_malformed_ids_are_rejected(system: System) -> None:
     negative = pb.WatchSyncRequest(sync_id=str(uuid4()), after_revision=-1)
+    too_many = pb.VerifyCatalogRequest(shop=pb.ShopRef(**SHOP), sample_size=1_001)
     no_uuid = pb.StartSyncRequest(shop=pb.ShopRef(**SHOP), request_id="order-4711")
     no_uuid_either = pb.ResumeSyncRequest(sync_id=str(uuid4()), request_id=uuid4().hex)
     for call, field in (
@@ -240,6 +241,7 @@ async def test_negative_numbers_and_malformed_ids_are_rejected(system: System) -
         (system.catalog.GetSync(pb.GetSyncRequest(sync_id="7")), "sync_id"),
         (system.catalog.GetSync(pb.GetSyncRequest()), "sync_id"),
         (first_message(system.catalog.WatchSync(negative)), "after_revision"),
+        (first_message(system.catalog.VerifyCatalog(too_many)), "sample_size"),
         (system.catalog.StartSync(no_uuid), "request_id"),
         (system.catalog.ResumeSync(no_uuid_either), "request_id"),
     ):

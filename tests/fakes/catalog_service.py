@@ -53,6 +53,12 @@ class FakeCatalog(CatalogServiceServicer):
         """By name of the shop."""
         self.deletions: dict[str, catalog.ShopDeletion] = {}
         """By id of the shop."""
+        self.audits: dict[str, catalog.CatalogAudit] = {}
+        """The result of the next audits, by name of the shop."""
+        self.last_audits: dict[str, catalog.AuditSummary] = {}
+        """By name of the shop."""
+        self.audits_break = False
+        """Whether audits end without a result."""
         self.requests: list[tuple[str, Any, dict[str, str]]] = []
         """Every call: method, request, metadata."""
         self.item_changed = asyncio.Event()
@@ -190,6 +196,7 @@ class FakeCatalog(CatalogServiceServicer):
             item_count=len(items),
             item_with_image_count=sum(bool(item.image_url) for item in items),
             schedule=self._schedule(request.shop),
+            last_audit=self.last_audits.get(_key(_registered(request.shop))),
         )
         for sync in self._of_shop(request.shop):
             (response.last_finished_sync if sync.state in ENDED else response.active_sync).CopyFrom(sync)
@@ -297,6 +304,17 @@ class FakeCatalog(CatalogServiceServicer):
         """Ignore the delivery, as one of a shop that is not registered."""
         self._record("IngestWebhook", request, context)
         return catalog.IngestWebhookResponse(outcome=catalog.IngestWebhookResponse.OUTCOME_IGNORED)
+
+    async def VerifyCatalog(
+        self, request: catalog.VerifyCatalogRequest, context: Context
+    ) -> AsyncIterator[catalog.VerifyCatalogResponse]:
+        """Stream progress, and the audit of the shop, which the test has put into `audits`."""
+        self._record("VerifyCatalog", request, context)
+        audit = self.audits.get(_key(self._shop(request.shop)), catalog.CatalogAudit())
+        progress = catalog.AuditProgress(checked_product_count=0, product_count=audit.checked_product_count)
+        yield catalog.VerifyCatalogResponse(progress=progress)
+        if not self.audits_break:
+            yield catalog.VerifyCatalogResponse(audit=audit)
 
     def _purge(self, deletion: catalog.ShopDeletion) -> None:
         items = self.items.pop(_key(deletion.shop), [])

@@ -75,6 +75,9 @@ async def store_shop(engine: AsyncEngine, merchant: str) -> Sync:
         shop_id=finished.shop.shop_id,
     )
     await world.execute(
+        "INSERT INTO shop_audit (shop_id, attempted_at) VALUES (:shop_id, now())", shop_id=finished.shop.shop_id
+    )
+    await world.execute(
         "INSERT INTO refresh_queue (shop_id, platform, due_at) VALUES (:shop_id, 'shopify', now())",
         shop_id=finished.shop.shop_id,
     )

@@ -112,9 +112,18 @@ def status_fields(response: GetStatusResponse) -> list[tuple[str, str]]:
         *(("Note", note) for note in response.notes),
         ("Connection", connection_text(response.connection)),
         *schedule_fields(response.schedule),
+        ("Last audit", _last_audit_text(response)),
         ("Last sync", _last_sync_text(response)),
         ("Active sync", _active_sync_text(response)),
     ]
+
+
+def _last_audit_text(response: GetStatusResponse) -> str:
+    if not response.HasField("last_audit"):
+        return ""
+    audit = response.last_audit
+    found = f"{audit.drifted_product_count:,} of {audit.checked_product_count:,} products had drift"
+    return f"{time_text(audit, 'end_time')}: {found}"
 
 
 def _last_sync_text(response: GetStatusResponse) -> str:

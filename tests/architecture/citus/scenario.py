@@ -35,6 +35,8 @@ from catalog_svc.domain.sync import (
     Waiting,
     WaitReason,
 )
+from catalog_svc.storage.audit_records import AuditRecordStore
+from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
@@ -119,6 +121,8 @@ class Scenario:
         )
         self._refresh_requests = observed(RefreshRequestStore(database, max_products=3))
         self._refreshes = observed(RefreshStore(database, ttl=_TTL))
+        self._audits = observed(AuditStore(database, ttl=_TTL))
+        self._audit_records = observed(AuditRecordStore(database))
         self._status = observed(StatusStore(database))
         self._schedules = observed(ScheduleStore(database))
         self._retention = observed(RetentionStore(database, owner=uuid4()))
@@ -146,6 +150,7 @@ class Scenario:
             await self._schedule(shop)
             await self._directory_of(shop)
             await self._refresh(shop)
+            await self._audit(shop)
         await self._change_feed()
         await self._same_store()
         await self._blocked(SHOPS[0])
@@ -400,6 +405,34 @@ class Scenario:
         await self._refreshes.finish(queued)
         await self._request(shop, "5", "6", "7", "8")
         await self._commands.cancel(running.sync.sync_id)
+
+    async def _audit(self, key: ShopKey) -> None:
+        """An audit that finds a falsified product, a deleted one, and wrong counters, outside of a sync."""
+        shop = await self._shops.find(key)
+        assert shop is not None
+        assert await self._audit_records.due(interval=timedelta(days=1), limit=9)
+        await self._audit_records.begin(shop)
+        sample = await self._audits.sample(shop, size=9, seed=1)
+        product_id = sample.product_ids[0]
+        await self._outside_execute(
+            "UPDATE product SET title = 'x' WHERE shop_id = :id AND product_id = :product_id",
+            id=shop.shop_id,
+            product_id=product_id,
+        )
+        await self._audits.state(shop, [product_id], ["2-1"])
+        await self._outside_execute("DELETE FROM product_refresh WHERE shop_id = :id", id=shop.shop_id)
+        claim = await self._audits.take(shop, uuid4(), [product_id, "gone"])
+        assert claim.product_ids
+        read = batch(product(product_id), deleted_product_ids=["gone"])
+        settled = await self._audits.settle(claim, read, suspected={product_id}, overlap=timedelta())
+        assert settled.result.repaired == 1
+        await self._audits.release(claim)
+        await self._outside_execute(
+            "UPDATE shop_state SET product_count = product_count + 1 WHERE shop_id = :id", id=shop.shop_id
+        )
+        await self._audits.correct_counters(shop)
+        await self._audits.request_full_sync(shop)
+        await self._audit_records.end(shop, settled.result)
 
     async def _request(self, shop: Shop, *product_ids: str, variants: tuple[str, ...] = ()) -> None:
         request = RefreshRequest(reason=RefreshReason.WEBHOOK, product_ids=product_ids, variant_ids=variants)

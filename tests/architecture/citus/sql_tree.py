@@ -24,6 +24,7 @@ DIRECTORY_TABLES: Final = frozenset(
         "shop_schedule",
         "sync_queue",
         "refresh_queue",
+        "shop_audit",
         "idempotency_key",
         "loop_lease",
         "page_token_key",

@@ -236,6 +236,7 @@ async def test_what_writes_the_catalog_commits_on_one_node(recorder: Recorder) -
     writers = [transaction for transaction in recorder.transactions if transaction.written & LOCKED_TABLES]
     assert {transaction.step for transaction in writers} == {
         "BatchStore.apply",
+        "AuditStore.settle",
         "RefreshStore.write",
         "RetentionStore.purge_deleted",
         "ShopDeletionStore.purge",

@@ -30,6 +30,7 @@ from catalog_svc.domain.sync import (
     WaitReason,
 )
 from catalog_svc.metrics import NullSyncMetrics
+from catalog_svc.storage.audit_records import AuditRecordStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.refresh_requests import RefreshRequestStore
@@ -206,6 +207,7 @@ async def long_lived_shop(world: CatalogWorld, replica: Replica) -> UUID:
     await asyncio.gather(task, return_exceptions=True)
     request = RefreshRequest(reason=RefreshReason.WEBHOOK, product_ids=("product-1", "product-2"))
     await RefreshRequestStore(Database(world.engine)).add(claimed.sync.shop, request)
+    await AuditRecordStore(Database(world.engine)).begin(claimed.sync.shop)
     return await id_of(world)
 
 
@@ -243,7 +245,7 @@ async def test_nothing_of_a_deleted_shop_is_left_in_any_table(world: CatalogWorl
 async def test_every_table_with_many_rows_of_a_shop_is_purged(world: CatalogWorld) -> None:
     """The others have few rows, which the first and the last transaction delete."""
     few = {"shop", "shop_schedule", "shop_state", "sync", "sync_queue", "idempotency_key", "shop_deletion"}
-    few |= {"refresh_queue"}
+    few |= {"refresh_queue", "shop_audit"}
     assert set(await columns(world, "shop_id")) == few | {table.name for table in PURGED_TABLES}
 
 

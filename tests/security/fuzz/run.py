@@ -224,6 +224,7 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
         "checkpoint": [b"", *checkpoints],
         "request_id": ["", *uuids],
         "page_size": [0, 1, 10, 1_000],
+        "sample_size": [0, 1, 10],
         "max_batch_products": [0, 1, 250],
         "after_revision": [0, 1, 5],
         "after_position": [0, 1, 100, "", *await _positions(target, shops)],

@@ -1523,6 +1523,7 @@ class GetStatusResponse(_message.Message):
     ACTIVE_SYNC_FIELD_NUMBER: _builtins.int
     CONNECTION_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
+    LAST_AUDIT_FIELD_NUMBER: _builtins.int
     product_count: _builtins.int
     """Stored products that are not deleted."""
     item_count: _builtins.int
@@ -1565,6 +1566,10 @@ class GetStatusResponse(_message.Message):
     def schedule(self) -> Global___ShopSchedule:
         """How often the shop is synced automatically."""
 
+    @_builtins.property
+    def last_audit(self) -> Global___AuditSummary:
+        """The last audit, by VerifyCatalog or by the schedule of audits; absent if there was none."""
+
     def __init__(
         self,
         *,
@@ -1580,16 +1585,53 @@ class GetStatusResponse(_message.Message):
         active_sync: Global___Sync | None = ...,
         connection: Global___ConnectionHealth | None = ...,
         schedule: Global___ShopSchedule | None = ...,
+        last_audit: Global___AuditSummary | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "last_audit", b"last_audit", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_finished_sync", b"last_finished_sync", "notes", b"notes", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_audit", b"last_audit", "last_finished_sync", b"last_finished_sync", "notes", b"notes", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__analyzed_item_count: _TypeAlias = _typing.Literal["analyzed_item_count"]  # noqa: Y015
     _WhichOneofArgType__analyzed_item_count: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__analyzed_item_count) -> _WhichOneofReturnType__analyzed_item_count | None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class AuditSummary(_message.Message):
+    """What the last audit of a shop found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_TIME_FIELD_NUMBER: _builtins.int
+    CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    CHECKED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    DRIFTED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    checked_product_count: _builtins.int
+    """The products that were compared."""
+    checked_item_count: _builtins.int
+    """The items that were compared."""
+    drifted_product_count: _builtins.int
+    """The products with drift: the catalog was wrong about them. See CatalogAudit."""
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        checked_product_count: _builtins.int = ...,
+        checked_item_count: _builtins.int = ...,
+        drifted_product_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_item_count", b"checked_item_count", "checked_product_count", b"checked_product_count", "drifted_product_count", b"drifted_product_count", "end_time", b"end_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditSummary: _TypeAlias = AuditSummary  # noqa: Y015
 
 @_typing.final
 class RegisterShopRequest(_message.Message):
@@ -2086,6 +2128,285 @@ class IngestWebhookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___IngestWebhookResponse: _TypeAlias = IngestWebhookResponse  # noqa: Y015
+
+@_typing.final
+class VerifyCatalogRequest(_message.Message):
+    """The catalog to verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHOP_FIELD_NUMBER: _builtins.int
+    SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    sample_size: _builtins.int
+    """How many products are chosen at random, each with the same probability and at most once: at most 1000; 0 means 200.
+    Products that changed within the last hour (at most 250), and deleted ones (at most a quarter of the sample size), are
+    compared in addition.
+    """
+    @_builtins.property
+    def shop(self) -> Global___ShopRef:
+        """A registered shop."""
+
+    def __init__(
+        self,
+        *,
+        shop: Global___ShopRef | None = ...,
+        sample_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sample_size", b"sample_size", "shop", b"shop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyCatalogRequest: _TypeAlias = VerifyCatalogRequest  # noqa: Y015
+
+@_typing.final
+class VerifyCatalogResponse(_message.Message):
+    """The progress of an audit, or its result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    AUDIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def progress(self) -> Global___AuditProgress:
+        """How far the audit is."""
+
+    @_builtins.property
+    def audit(self) -> Global___CatalogAudit:
+        """The result; the last message."""
+
+    def __init__(
+        self,
+        *,
+        progress: Global___AuditProgress | None = ...,
+        audit: Global___CatalogAudit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "event", b"event", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit", b"audit", "event", b"event", "progress", b"progress"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["progress", "audit"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___VerifyCatalogResponse: _TypeAlias = VerifyCatalogResponse  # noqa: Y015
+
+@_typing.final
+class AuditProgress(_message.Message):
+    """How far an audit is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    checked_product_count: _builtins.int
+    """Products that are compared."""
+    product_count: _builtins.int
+    """Products to compare."""
+    def __init__(
+        self,
+        *,
+        checked_product_count: _builtins.int = ...,
+        product_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_product_count", b"checked_product_count", "product_count", b"product_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditProgress: _TypeAlias = AuditProgress  # noqa: Y015
+
+@_typing.final
+class CatalogAudit(_message.Message):
+    """What an audit found and did. A product that differs counts once, by the first of DRIFT, UNDATED and BEHIND."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    CHECKED_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    DRIFTED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    BEHIND_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    UNDATED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENT_ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    REPAIRED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    REJECTED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    UNDECIDED_PRODUCT_COUNT_FIELD_NUMBER: _builtins.int
+    MISSING_ROW_COUNT_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    checked_product_count: _builtins.int
+    """The products that were compared."""
+    checked_item_count: _builtins.int
+    """The items that were compared."""
+    drifted_product_count: _builtins.int
+    """Products about which the catalog was wrong: see CAUSE_DRIFT."""
+    behind_product_count: _builtins.int
+    """Products that changed on the platform since the last sync: see CAUSE_BEHIND."""
+    undated_product_count: _builtins.int
+    """Products whose difference the platform does not date: see CAUSE_UNDATED."""
+    different_item_count: _builtins.int
+    """Items that differed, for whatever cause."""
+    repaired_product_count: _builtins.int
+    """Products that differed and were repaired. The others would be deleted, which the deletion guard forbids: the next full
+    sync decides about them.
+    """
+    rejected_product_count: _builtins.int
+    """Products that the platform returned in a form that cannot be stored; they were not compared."""
+    undecided_product_count: _builtins.int
+    """Products that were not compared: a sync or webhooks wrote them all the time, or the platform did not say whether they
+    exist.
+    """
+    missing_row_count: _builtins.int
+    """Products that the catalog has counted, and whose rows are gone or were marked as deleted by others. A full sync was
+    requested, which stores them again.
+    """
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditDifference]:
+        """The first differences, at most 200."""
+
+    def __init__(
+        self,
+        *,
+        checked_product_count: _builtins.int = ...,
+        checked_item_count: _builtins.int = ...,
+        drifted_product_count: _builtins.int = ...,
+        behind_product_count: _builtins.int = ...,
+        undated_product_count: _builtins.int = ...,
+        different_item_count: _builtins.int = ...,
+        repaired_product_count: _builtins.int = ...,
+        rejected_product_count: _builtins.int = ...,
+        undecided_product_count: _builtins.int = ...,
+        missing_row_count: _builtins.int = ...,
+        differences: _abc.Iterable[Global___AuditDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["behind_product_count", b"behind_product_count", "checked_item_count", b"checked_item_count", "checked_product_count", b"checked_product_count", "differences", b"differences", "different_item_count", b"different_item_count", "drifted_product_count", b"drifted_product_count", "missing_row_count", b"missing_row_count", "rejected_product_count", b"rejected_product_count", "repaired_product_count", b"repaired_product_count", "undated_product_count", b"undated_product_count", "undecided_product_count", b"undecided_product_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogAudit: _TypeAlias = CatalogAudit  # noqa: Y015
+
+@_typing.final
+class AuditDifference(_message.Message):
+    """One field, item or product in which the catalog differed from the platform."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AuditDifference._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: AuditDifference._Kind.ValueType  # 0
+        """Never sent."""
+        KIND_VALUE: AuditDifference._Kind.ValueType  # 1
+        """The value of a field."""
+        KIND_MISSING: AuditDifference._Kind.ValueType  # 2
+        """The platform has the product or item, and the catalog did not have it, or had it as deleted."""
+        KIND_EXTRA: AuditDifference._Kind.ValueType  # 3
+        """The catalog had the product or item, and the platform does not."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What differs."""
+
+    KIND_UNSPECIFIED: AuditDifference.Kind.ValueType  # 0
+    """Never sent."""
+    KIND_VALUE: AuditDifference.Kind.ValueType  # 1
+    """The value of a field."""
+    KIND_MISSING: AuditDifference.Kind.ValueType  # 2
+    """The platform has the product or item, and the catalog did not have it, or had it as deleted."""
+    KIND_EXTRA: AuditDifference.Kind.ValueType  # 3
+    """The catalog had the product or item, and the platform does not."""
+
+    class _Cause:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AuditDifference._Cause.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        CAUSE_UNSPECIFIED: AuditDifference._Cause.ValueType  # 0
+        """Never sent."""
+        CAUSE_DRIFT: AuditDifference._Cause.ValueType  # 1
+        """The catalog was wrong: the platform still returns what the catalog has read, or has dated its last change long
+        before fresh_as_of_time.
+        """
+        CAUSE_BEHIND: AuditDifference._Cause.ValueType  # 2
+        """The platform has dated its last change after fresh_as_of_time, or shortly before: the next sync would have read it."""
+        CAUSE_UNDATED: AuditDifference._Cause.ValueType  # 3
+        """The platform does not date the change (stock and prices on many platforms, rendered descriptions, deletions): it
+        may be of a moment ago, or the catalog may be wrong.
+        """
+
+    class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
+        """Why the catalog differs."""
+
+    CAUSE_UNSPECIFIED: AuditDifference.Cause.ValueType  # 0
+    """Never sent."""
+    CAUSE_DRIFT: AuditDifference.Cause.ValueType  # 1
+    """The catalog was wrong: the platform still returns what the catalog has read, or has dated its last change long
+    before fresh_as_of_time.
+    """
+    CAUSE_BEHIND: AuditDifference.Cause.ValueType  # 2
+    """The platform has dated its last change after fresh_as_of_time, or shortly before: the next sync would have read it."""
+    CAUSE_UNDATED: AuditDifference.Cause.ValueType  # 3
+    """The platform does not date the change (stock and prices on many platforms, rendered descriptions, deletions): it
+    may be of a moment ago, or the catalog may be wrong.
+    """
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    ITEM_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    STORED_VALUE_FIELD_NUMBER: _builtins.int
+    FOUND_VALUE_FIELD_NUMBER: _builtins.int
+    STORED_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """The platform's id of the product."""
+    item_id: _builtins.str
+    """The platform's id of the item; empty: the difference concerns the product itself."""
+    kind: Global___AuditDifference.Kind.ValueType
+    """What differs."""
+    cause: Global___AuditDifference.Cause.ValueType
+    """Why."""
+    field: _builtins.str
+    """The name of the stored field, such as "price" or "stock_quantity"; empty unless the kind is VALUE."""
+    stored_value: _builtins.str
+    """The stored value as text, at most 200 characters; empty if there was none."""
+    found_value: _builtins.str
+    """The platform's value as text, at most 200 characters; empty if there is none."""
+    @_builtins.property
+    def stored_time(self) -> _timestamp_pb2.Timestamp:
+        """When the catalog last wrote the row, and so since when it differs at most; absent if there was no row."""
+
+    @_builtins.property
+    def source_update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the platform last changed the product or the item, according to the platform; absent if it does not say."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        item_id: _builtins.str = ...,
+        kind: Global___AuditDifference.Kind.ValueType = ...,
+        cause: Global___AuditDifference.Cause.ValueType = ...,
+        field: _builtins.str = ...,
+        stored_value: _builtins.str = ...,
+        found_value: _builtins.str = ...,
+        stored_time: _timestamp_pb2.Timestamp | None = ...,
+        source_update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source_update_time", b"source_update_time", "stored_time", b"stored_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "field", b"field", "found_value", b"found_value", "item_id", b"item_id", "kind", b"kind", "product_id", b"product_id", "source_update_time", b"source_update_time", "stored_time", b"stored_time", "stored_value", b"stored_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditDifference: _TypeAlias = AuditDifference  # noqa: Y015
 
 @_typing.final
 class GetProductRequest(_message.Message):

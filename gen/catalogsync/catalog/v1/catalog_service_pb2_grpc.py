@@ -113,6 +113,11 @@ class CatalogServiceStub:
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookRequest.SerializeToString,
                 response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookResponse.FromString,
                 _registered_method=True)
+        self.VerifyCatalog = channel.unary_stream(
+                '/catalogsync.catalog.v1.CatalogService/VerifyCatalog',
+                request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.VerifyCatalogRequest.SerializeToString,
+                response_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.VerifyCatalogResponse.FromString,
+                _registered_method=True)
         self.GetProduct = channel.unary_unary(
                 '/catalogsync.catalog.v1.CatalogService/GetProduct',
                 request_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.GetProductRequest.SerializeToString,
@@ -305,6 +310,22 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyCatalog(self, request, context):
+        """Verifies the stored catalog of a shop: reads a random sample of its products, and those that changed within the last
+        hour, by their ids from the platform, compares every stored field, and repairs what differs. Every difference is
+        confirmed by a second read. Syncs may run meanwhile: products that they write are compared again.
+
+        Streams progress at least every 10 s; the last message has the result. Takes seconds to minutes. If the stream ends
+        without a result, call again. A client that ends the stream ends the work.
+
+        Errors: SHOP_NOT_FOUND, AUDIT_ALREADY_RUNNING (ABORTED); CONNECTOR_UNAVAILABLE, SOURCE_INCOMPLETE and the errors of
+        the platform (SOURCE_..., CREDENTIALS_NOT_FOUND, TOKEN_SERVICE_UNAVAILABLE), after which what was repaired before
+        stays repaired; call again with backoff after SERVER_DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetProduct(self, request, context):
         """Returns one product with all its items, also if it is deleted. Errors: SHOP_NOT_FOUND, PRODUCT_NOT_FOUND.
         """
@@ -475,6 +496,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.IngestWebhook,
                     request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookRequest.FromString,
                     response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookResponse.SerializeToString,
+            ),
+            'VerifyCatalog': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyCatalog,
+                    request_deserializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.VerifyCatalogRequest.FromString,
+                    response_serializer=catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.VerifyCatalogResponse.SerializeToString,
             ),
             'GetProduct': grpc.unary_unary_rpc_method_handler(
                     servicer.GetProduct,
@@ -904,6 +930,33 @@ class CatalogService:
             '/catalogsync.catalog.v1.CatalogService/IngestWebhook',
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookRequest.SerializeToString,
             catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.IngestWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/catalogsync.catalog.v1.CatalogService/VerifyCatalog',
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.VerifyCatalogRequest.SerializeToString,
+            catalogsync_dot_catalog_dot_v1_dot_catalog__service__pb2.VerifyCatalogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -102,6 +102,18 @@ class CatalogServiceStub:
     unknown shop_id); answer 503, for the platform to repeat the delivery, after CONNECTOR_UNAVAILABLE and
     TOKEN_SERVICE_UNAVAILABLE, and 429 after RATE_LIMITED (the shop has sent more verified deliveries than the limit).
     """
+    VerifyCatalog: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.VerifyCatalogRequest, _catalog_service_pb2.VerifyCatalogResponse]
+    """Verifies the stored catalog of a shop: reads a random sample of its products, and those that changed within the last
+    hour, by their ids from the platform, compares every stored field, and repairs what differs. Every difference is
+    confirmed by a second read. Syncs may run meanwhile: products that they write are compared again.
+
+    Streams progress at least every 10 s; the last message has the result. Takes seconds to minutes. If the stream ends
+    without a result, call again. A client that ends the stream ends the work.
+
+    Errors: SHOP_NOT_FOUND, AUDIT_ALREADY_RUNNING (ABORTED); CONNECTOR_UNAVAILABLE, SOURCE_INCOMPLETE and the errors of
+    the platform (SOURCE_..., CREDENTIALS_NOT_FOUND, TOKEN_SERVICE_UNAVAILABLE), after which what was repaired before
+    stays repaired; call again with backoff after SERVER_DRAINING.
+    """
     GetProduct: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetProductRequest, _catalog_service_pb2.GetProductResponse]
     """Returns one product with all its items, also if it is deleted. Errors: SHOP_NOT_FOUND, PRODUCT_NOT_FOUND."""
     ListProducts: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListProductsRequest, _catalog_service_pb2.ListProductsResponse]
@@ -337,6 +349,24 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: WEBHOOK_SIGNATURE_INVALID (answer 401), WEBHOOK_BODY_INVALID (answer 400), SHOP_NOT_FOUND (only for an
         unknown shop_id); answer 503, for the platform to repeat the delivery, after CONNECTOR_UNAVAILABLE and
         TOKEN_SERVICE_UNAVAILABLE, and 429 after RATE_LIMITED (the shop has sent more verified deliveries than the limit).
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyCatalog(
+        self,
+        request: _catalog_service_pb2.VerifyCatalogRequest,
+        context: _aio.ServicerContext[_catalog_service_pb2.VerifyCatalogRequest, _abc.AsyncIterator[_catalog_service_pb2.VerifyCatalogResponse]],
+    ) -> _abc.AsyncIterator[_catalog_service_pb2.VerifyCatalogResponse]:
+        """Verifies the stored catalog of a shop: reads a random sample of its products, and those that changed within the last
+        hour, by their ids from the platform, compares every stored field, and repairs what differs. Every difference is
+        confirmed by a second read. Syncs may run meanwhile: products that they write are compared again.
+
+        Streams progress at least every 10 s; the last message has the result. Takes seconds to minutes. If the stream ends
+        without a result, call again. A client that ends the stream ends the work.
+
+        Errors: SHOP_NOT_FOUND, AUDIT_ALREADY_RUNNING (ABORTED); CONNECTOR_UNAVAILABLE, SOURCE_INCOMPLETE and the errors of
+        the platform (SOURCE_..., CREDENTIALS_NOT_FOUND, TOKEN_SERVICE_UNAVAILABLE), after which what was repaired before
+        stays repaired; call again with backoff after SERVER_DRAINING.
         """
 
     @_abc_1.abstractmethod

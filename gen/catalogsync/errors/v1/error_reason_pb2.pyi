@@ -66,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The operator has not set up text search (CATALOG_TEXT_SEARCH), or the database has no trigram
     extension (pg_trgm): a search would read the whole shop. The message says which. Filter otherwise.
     """
+    ERROR_REASON_AUDIT_ALREADY_RUNNING: _ErrorReason.ValueType  # 38
+    """ABORTED. Another VerifyCatalog call, or the daily audit, is verifying the shop. Metadata: shop_id."""
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 41
@@ -187,6 +189,8 @@ ERROR_REASON_TEXT_SEARCH_UNAVAILABLE: ErrorReason.ValueType  # 37
 """FAILED_PRECONDITION. The operator has not set up text search (CATALOG_TEXT_SEARCH), or the database has no trigram
 extension (pg_trgm): a search would read the whole shop. The message says which. Filter otherwise.
 """
+ERROR_REASON_AUDIT_ALREADY_RUNNING: ErrorReason.ValueType  # 38
+"""ABORTED. Another VerifyCatalog call, or the daily audit, is verifying the shop. Metadata: shop_id."""
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 41
