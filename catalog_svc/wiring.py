@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -116,8 +117,13 @@ def wire_replica(
     change_hub = ChangeHub(ChangeFeedStore(database), metrics=metrics, limiter=limiter, max_read_age=max_read_age)
     credentials = _credentials(settings)
     source = ConnectorSource(connector, credentials=credentials)
-    worker = _worker(settings, database, source, hub, (feed_hub, change_hub), drain, metrics)
-    refresh_worker = _refresh_worker(settings, database, source, worker, feed_hub, drain, metrics)
+
+    def announce_change(shop_id: UUID) -> None:
+        feed_hub.announce(shop_id)
+        change_hub.announce()
+
+    worker = _worker(settings, database, source, hub, announce_change, drain, metrics)
+    refresh_worker = _refresh_worker(settings, database, source, worker, announce_change, drain, metrics)
     audit = _audit(settings, database, source, refresh_worker, metrics)
     return Replica(
         hub=hub,
@@ -237,18 +243,12 @@ def _worker(
     database: Database,
     source: ProductSource,
     hub: SyncHub,
-    feed_hubs: tuple[ItemFeedHub, ChangeHub],
+    announce_change: Callable[[UUID], None],
     drain: Drain,
     metrics: CatalogMetrics,
 ) -> Worker:
     ttl = settings.lease_ttl
     leases = LeaseStore(database, owner=uuid4(), ttl=ttl)
-
-    def announce(shop_id: UUID) -> None:
-        items, changes = feed_hubs
-        items.announce(shop_id)
-        changes.announce()
-
     dependencies = SyncDependencies(
         leases=leases,
         batches=BatchStore(database, ttl=ttl),
@@ -256,7 +256,7 @@ def _worker(
         source=source,
         hub=hub,
         metrics=metrics,
-        announce_change=announce,
+        announce_change=announce_change,
         config=RunConfig(
             renew_interval=ttl / 3,
             give_up_after=settings.give_up_after,
@@ -279,7 +279,7 @@ def _refresh_worker(
     database: Database,
     source: ProductSource,
     worker: Worker,
-    feed_hub: ItemFeedHub,
+    announce_change: Callable[[UUID], None],
     drain: Drain,
     metrics: CatalogMetrics,
 ) -> RefreshWorker:
@@ -289,7 +289,7 @@ def _refresh_worker(
         source=source,
         commands=SyncCommandStore(database),
         metrics=metrics,
-        announce_change=feed_hub.announce,
+        announce_change=announce_change,
         wake_sync_worker=worker.wake,
         overlap=settings.incremental_overlap,
     )
