@@ -7,17 +7,15 @@ more.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.audit import (
-    MAX_RECENT_PRODUCTS,
     AuditResult,
     AuditSample,
     SettledProducts,
@@ -30,6 +28,7 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import SyncMode
 from catalog_svc.storage.audit_rows import load_state
+from catalog_svc.storage.audit_sample import sample_products
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import UnfencedWrite, lock_outside_sync
 from catalog_svc.storage.product_refresh import share_shop
@@ -37,38 +36,6 @@ from catalog_svc.storage.refresh_queue import enqueue_shop
 from catalog_svc.storage.reread import write_reread
 from catalog_svc.storage.shops import ShopScope, with_state
 from catalog_svc.storage.stock import clear_hashes
-
-_RECENT: Final = timedelta(hours=1)
-_MAX_RECENT_ITEMS: Final = 2_000
-"""Items that are looked at to find the products that changed lately."""
-_TOMBSTONE_SHARE: Final = 4
-"""Of the tombstones at most a quarter of the sample size is read in addition: most are right."""
-_HASHES: Final = 1 << 64
-
-# One scan of an index that holds the ids alone. The hash with a random seed chooses each product with the same
-# probability, and its order makes the sample exact; a random() in SQL could not be repeated in a test.
-_SAMPLE_LIVE = text("""
-    SELECT product_id FROM product
-    WHERE shop_id = :shop_id AND deleted_at IS NULL
-      AND hashtextextended(product_id, CAST(:seed AS bigint)) <= CAST(:threshold AS bigint)
-    ORDER BY hashtextextended(product_id, CAST(:seed AS bigint)) LIMIT :size""")
-
-_SAMPLE_TOMBSTONES = text("""
-    SELECT product_id FROM product
-    WHERE shop_id = :shop_id AND deleted_at IS NOT NULL
-      AND hashtextextended(product_id, CAST(:seed AS bigint)) <= CAST(:threshold AS bigint)
-    ORDER BY hashtextextended(product_id, CAST(:seed AS bigint)) LIMIT :size""")
-
-_COUNT_LIVE = text("SELECT count(*) FROM product WHERE shop_id = :shop_id AND deleted_at IS NULL")
-
-_SELECT_COUNTER = text("SELECT product_count FROM shop_state WHERE shop_id = :shop_id AND NOT deleting")
-
-_SELECT_RECENT = text("""
-    SELECT DISTINCT product_id FROM (
-        SELECT product_id, updated_at FROM item WHERE shop_id = :shop_id AND deleted_at IS NULL
-        ORDER BY feed_position DESC LIMIT :max_items) AS latest
-    WHERE updated_at > statement_timestamp() - CAST(:recent AS interval)
-    LIMIT :max_products""")
 
 # A product that waits for a refresh, or is being read by one, is left to it.
 _TAKE = text("""
@@ -142,21 +109,7 @@ class AuditStore:
         """
 
         async def read(connection: AsyncConnection) -> AuditSample:
-            values: dict[str, object] = {"shop_id": shop.shop_id, "seed": seed}
-            counter: int | None = (await connection.execute(_SELECT_COUNTER, values)).scalar_one_or_none()
-            if counter is None:
-                raise ShopNotFound(shop.key)
-            live: int = (await connection.execute(_COUNT_LIVE, values)).scalar_one()
-            exact = {**values, "size": size, "threshold": _threshold(size, live)}
-            sampled = list((await connection.execute(_SAMPLE_LIVE, exact)).scalars())
-            # At the rate of the live ones, and without their margin.
-            rate = min(1.0, size / max(live, 1))
-            more = {**values, "size": size // _TOMBSTONE_SHARE, "threshold": _threshold_of(rate)}
-            tombstones = list((await connection.execute(_SAMPLE_TOMBSTONES, more)).scalars())
-            limits = {"recent": _RECENT, "max_items": _MAX_RECENT_ITEMS, "max_products": MAX_RECENT_PRODUCTS}
-            recent = list((await connection.execute(_SELECT_RECENT, {**values, **limits})).scalars())
-            ids = dict.fromkeys([*sampled, *tombstones, *recent])
-            return AuditSample(product_ids=tuple(ids), count_difference=counter - live)
+            return await sample_products(connection, shop, size=size, seed=seed)
 
         return await self._database.read(read, shops=[shop.shop_id])
 
@@ -321,13 +274,3 @@ async def _repair(
         [products[product_id] for product_id in sorted(products)],
         deleted_ids=sorted(wanted - products.keys()),
     )
-
-
-def _threshold(size: int, stored: int) -> int:
-    """Return the highest hash of a sample: practically always more than `size` of `stored` are below it."""
-    return _threshold_of(min(1.0, (size + 6 * math.sqrt(size) + 20) / max(stored, 1)))
-
-
-def _threshold_of(rate: float) -> int:
-    """Return the highest of a share of all hashes, which are signed 64-bit numbers."""
-    return min((_HASHES >> 1) - 1, round(rate * _HASHES) - (_HASHES >> 1))
