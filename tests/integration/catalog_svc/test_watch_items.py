@@ -26,7 +26,7 @@ from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.catalog_server import service
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 from tests.integration.catalog_svc.feed_reader import RandomWriter
-from tests.waiting import until, within_timeout
+from tests.waiting import within_timeout
 
 REF = pb.ShopRef(platform=SHOP.platform, domain=SHOP.domain)
 
