@@ -84,7 +84,10 @@ _DELETE_UNDECIDED = text(f"""
 _RELEASE_UNDECIDED = text(f"""
     UPDATE product_refresh SET reader = NULL, pending = pending OR read_count < :max_reads WHERE {_HAS_READER}""")
 _LEAVE = text(f"DELETE FROM product_refresh WHERE {_HAS_READER} AND NOT pending AND NOT refreshed")
-_RELEASE_LEFT = text(f"UPDATE product_refresh SET reader = NULL WHERE {_HAS_READER}")
+# A pass leaves products that were refreshed during it to their refresh: those wait for it.
+_RELEASE_LEFT = text(f"""
+    UPDATE product_refresh SET reader = NULL, pending = pending OR refreshed WHERE {_HAS_READER}
+    RETURNING refreshed""")
 
 # Not EXISTS, for which the planner would sometimes read the whole table.
 _SELECT_REMAINING = text("""
@@ -243,14 +246,18 @@ class RefreshStore:
         await self._database.write(work, shops=[queued.shop_id])
 
     async def leave_to_sync(self, queued: QueuedRefresh, wanted_sync: SyncMode | None) -> None:
-        """Drop the products of a claim, since a sync reads them, and request that sync unless it is None."""
+        """Drop the products of a claim, since a sync reads them, and request that sync unless it is None.
+
+        Products that the open pass leaves to their refresh stay, and are read again while that pass is open.
+        """
 
         async def work(connection: AsyncConnection) -> None:
             if await _lock_products(connection, queued) is None:
                 return
             await connection.execute(_LEAVE, _reader_values(queued))
-            await connection.execute(_RELEASE_LEFT, _reader_values(queued))
-            await release_claim(connection, queued, delay=timedelta(), wanted_sync=wanted_sync)
+            stayed = (await connection.execute(_RELEASE_LEFT, _reader_values(queued))).scalars()
+            delay = _OPEN_PASS_DELAY if any(stayed) else timedelta()
+            await release_claim(connection, queued, delay=delay, wanted_sync=wanted_sync)
 
         await self._database.write(work, shops=[queued.shop_id])
 

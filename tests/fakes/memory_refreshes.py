@@ -171,12 +171,14 @@ class MemoryRefreshes:
 
     async def leave_to_sync(self, queued: QueuedRefresh, wanted_sync: SyncMode | None) -> None:
         def work(state: State) -> None:
+            stays = False
             for product_id, row in _read_by(state, queued).items():
                 if row.pending or row.refreshed:
-                    state.refreshes[queued.shop_id, product_id] = replace(row, reader=None)
+                    stays = stays or row.refreshed
+                    state.refreshes[queued.shop_id, product_id] = replace(row, reader=None, pending=True)
                 else:
                     del state.refreshes[queued.shop_id, product_id]
-            self._end(state, queued, timedelta(), wanted=wanted_sync)
+            self._end(state, queued, _REVISIT_DELAY if stays else timedelta(), wanted=wanted_sync)
 
         await self._link.transaction(work)
 

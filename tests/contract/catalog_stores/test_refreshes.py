@@ -278,6 +278,24 @@ async def test_products_that_are_left_to_a_sync_do_not_wait_any_more(stores: Sto
     assert (again.wanted_sync, claim.product_ids) == (SyncMode.FULL, ("2",))
 
 
+async def test_a_product_that_the_open_pass_leaves_to_its_refresh_waits_although_the_others_are_left_to_a_sync(
+    stores: Stores,
+) -> None:
+    """The batch of the pass has newer data of product 1 and does not store it: a refresh must."""
+    replica = stores.replica()
+    shop = await loaded_shop(replica, product("1", title="first"), product("2"))
+    running = await started_sync(replica)
+    await request(replica, shop, "1")
+    await refresh(stores, replica, product("1", title="second"))
+    await apply(replica, running, batch(product("1", title="third")))
+    await request(replica, shop, "2")
+    queued, claim = await taken(stores, replica)
+    assert claim.product_ids == ("1", "2")
+    await replica.refreshes.leave_to_sync(queued, SyncMode.FULL)
+    assert await titles(stores) == {"1": "second", "2": "Shirt"}
+    assert await waiting(stores, replica) == ("1",)
+
+
 # -- deletions
 
 
