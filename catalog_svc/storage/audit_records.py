@@ -40,7 +40,7 @@ class AuditRecordStore:
         self._database = database
 
     async def due(self, *, interval: timedelta, limit: int) -> list[UUID]:
-        """Return shops with a healthy connection that nobody has tried to audit for so long, the oldest first."""
+        """Return shops with a healthy connection and no attempt of an audit for so long, the oldest first."""
 
         async def read(connection: AsyncConnection) -> list[UUID]:
             return list((await connection.execute(_FIND_DUE, {"interval": interval, "limit": limit})).scalars())

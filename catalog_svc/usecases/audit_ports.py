@@ -74,7 +74,7 @@ class AuditRecords(Protocol):
     """Which audits are due, and what the last one of each shop found."""
 
     async def due(self, *, interval: timedelta, limit: int) -> list[UUID]:
-        """Return shops with a healthy connection that nobody has tried to audit for so long, the oldest first."""
+        """Return shops with a healthy connection and no attempt of an audit for so long, the oldest first."""
         ...
 
     async def begin(self, shop: Shop) -> None:
