@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from importlib.resources import files
 from itertools import count
@@ -321,6 +321,12 @@ class ConnectorClient:
         """Check that the shop can be read; the error says why it cannot."""
         request = connector.CheckShopRequest(shop=shop.for_connector())
         return await self._caller.call(self._stub.CheckShop, request, timeout_seconds=CHECK_TIMEOUT_SECONDS)
+
+    async def ensure_webhooks(self, shop: ShopName, address: str) -> Sequence[connector.WebhookSubscription]:
+        """Create and enable the webhooks of the shop at the address, and return them."""
+        request = connector.EnsureWebhooksRequest(shop=shop.for_connector(), address=address)
+        call = self._caller.call(self._stub.EnsureWebhooks, request, timeout_seconds=CHECK_TIMEOUT_SECONDS)
+        return (await call).webhooks
 
     async def list_platforms(self) -> connector.ListPlatformsResponse:
         """Return the supported platforms."""

@@ -16,6 +16,7 @@ from catalogsync_cli.commands.shops import check, platforms, status
 from catalogsync_cli.commands.syncs import sync
 from catalogsync_cli.commands.token import token
 from catalogsync_cli.commands.verify import verify
+from catalogsync_cli.commands.webhooks import webhooks
 from catalogsync_cli.exit_codes import HELP, ExitCode
 from catalogsync_cli.output import print_notice
 
@@ -39,7 +40,21 @@ def catalogsync() -> None:
     """Sync product catalogs from e-commerce platforms and show stored items."""
 
 
-for _command in (check, platforms, shops, sync, schedule, status, verify, products, product, items, item, token):
+for _command in (
+    check,
+    platforms,
+    shops,
+    sync,
+    schedule,
+    status,
+    verify,
+    products,
+    product,
+    items,
+    item,
+    token,
+    webhooks,
+):
     catalogsync.add_command(_command)
 
 
