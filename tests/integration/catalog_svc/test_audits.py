@@ -473,6 +473,7 @@ async def test_300_of_the_products_meet_one_of_one_percent_in_95_percent_of_samp
     assert all(380 - 4 * 4.3 <= count <= 400 for count in met), met
 
 
+@pytest.mark.needs_session("plans are explained on a connection of their own")
 async def test_a_sample_reads_an_index_alone_and_no_row_of_a_product(auditing: Auditing) -> None:
     await insert_products(auditing)
     shop = await auditing.shop()
@@ -494,6 +495,7 @@ async def test_a_sample_reads_an_index_alone_and_no_row_of_a_product(auditing: A
         assert plan.rows_read < 100, plan.text
 
 
+@pytest.mark.needs_session("plans are explained on a connection of their own")
 async def test_a_comparison_reads_the_rows_of_its_products_alone(auditing: Auditing) -> None:
     await insert_products(auditing)
     shop = await auditing.shop()

@@ -143,6 +143,7 @@ async def test_a_transaction_that_is_rolled_back_is_no_event_and_stops_nothing(
     assert reader.positions[1:] == [(slow.shop.shop_id, 1)]
 
 
+@pytest.mark.needs_session("the transaction is one of another database")
 async def test_a_transaction_in_another_database_delays_the_feed_and_not_that_of_a_shop(
     world: CatalogWorld, reader: ChangeReader, outside: AsyncEngine
 ) -> None:

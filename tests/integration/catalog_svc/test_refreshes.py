@@ -237,6 +237,7 @@ async def test_a_refresh_that_finds_nothing_new_takes_no_position(refreshing: Re
 # -- plans
 
 
+@pytest.mark.needs_session("plans are explained on a connection of their own")
 async def test_no_statement_reads_all_requests_of_a_shop(refreshing: Refreshing, world: CatalogWorld) -> None:
     """The requests are as many as a shop may have, and the queue has as many shops."""
     shop_id = refreshing.shop.shop_id
