@@ -19,7 +19,7 @@ _COLUMNS = ("TOPIC", "STATE", "CHANGED", "ID", "ADDRESS")
 
 @click.group()
 def webhooks() -> None:
-    """List and create the webhooks by which a platform reports changes of a shop."""
+    """List and repair the webhooks of a shop."""
 
 
 @webhooks.command("list")
