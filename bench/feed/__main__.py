@@ -41,6 +41,8 @@ MIN_ITEMS_PER_SECOND: Final = 30_000
 MAX_OWN_P99_MS: Final = 100
 MAX_OTHER_P99_MS: Final = 500
 MAX_FOLLOWER_KB: Final = 50
+_IDLE_CPU_SECONDS: Final = 0.1
+"""Of two replicas, within a second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,12 +173,19 @@ async def _paused(cluster: Cluster, store: Store, shop: ServedShop, size: Size, 
         await store.set_generation((number + 1) % 2)
         async with _consumers(replica, [shop_id], "--count", str(size.paused), "--pause") as process:
             await _line(process)
-            # Until the buffers of their connections are full.
-            await asyncio.sleep(5)
-            settle()
+            await _idle(cluster)
             found.seconds_with_paused.append(_seconds(await _sync(cluster, shop)))
             found.paused_mb = max(found.paused_mb, private_mb(replica.catalog_pid) - before)
     print(f"alone {found.seconds_alone}, with paused consumers {found.seconds_with_paused}", flush=True)
+
+
+async def _idle(cluster: Cluster) -> None:
+    """Wait until the buffers of all connections are full: then the replicas have nothing to do."""
+    used = _IDLE_CPU_SECONDS
+    while used >= _IDLE_CPU_SECONDS:
+        before = cluster.cpu()["catalog_svc"]
+        await asyncio.sleep(1)
+        used = cluster.cpu()["catalog_svc"] - before
 
 
 def _seconds(sync: Sync) -> float:
