@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,7 +27,7 @@ from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.usecases.audit_ports import AuditedCatalog, AuditMetrics, AuditRecords, ExclusiveRight
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.read_by_id import read_by_id
+from catalog_svc.usecases.read_by_id import batch_of_deleted, existing_ids, read_by_id
 
 _log = logging.getLogger(__name__)
 
@@ -170,9 +170,9 @@ class _Execution:
             async for batch in batches:
                 deleted |= set(batch.deleted_product_ids)
                 exists = replace(batch, deleted_product_ids=())
-                existing |= _existing(batch)
+                existing |= existing_ids(batch)
                 decided |= await self._compare_batch(exists, before.feed_position)
-        decided |= await self._compare_batch(_absent(deleted - existing), before.feed_position)
+        decided |= await self._compare_batch(batch_of_deleted(deleted - existing), before.feed_position)
         self._open |= set(product_ids) - decided
 
     async def _compare_batch(self, batch: SourceBatch, feed_position: int) -> set[str]:
@@ -199,10 +199,10 @@ class _Execution:
                 async for batch in batches:
                     deleted |= set(batch.deleted_product_ids)
                     exists = replace(batch, deleted_product_ids=())
-                    existing |= _existing(batch)
+                    existing |= existing_ids(batch)
                     self._settled(await self._settle(claim, exists))
             # Products are deleted only after a complete read, and together.
-            self._settled(await self._settle(claim, _absent(deleted - existing)))
+            self._settled(await self._settle(claim, batch_of_deleted(deleted - existing)))
         finally:
             with suppress(StorageUnavailable):
                 await self._use.catalog.release(claim)
@@ -226,16 +226,6 @@ class _Execution:
     def _read(self, product_ids: Sequence[str]) -> AsyncGenerator[SourceBatch, None]:
         timeout = self._use.read_timeout.total_seconds()
         return read_by_id(self._use.source, self._shop, product_ids, timeout_seconds=timeout)
-
-
-def _existing(batch: SourceBatch) -> set[str]:
-    rejected = {issue.product_id for issue in batch.issues if issue.product_rejected}
-    return {product.product_id for product in batch.products} | rejected
-
-
-def _absent(product_ids: Collection[str]) -> SourceBatch:
-    """Return a batch that says that these products do not exist."""
-    return SourceBatch(products=(), issues=(), checkpoint=b"", deleted_product_ids=tuple(sorted(product_ids)))
 
 
 def _chunks(product_ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceCurrencyChanged, SourceIncomplete
 from catalog_svc.domain.shop import Shop
@@ -16,6 +16,8 @@ async def read_by_id(
     source: ProductSource, shop: Shop, product_ids: Sequence[str], *, timeout_seconds: float
 ) -> AsyncGenerator[SourceBatch, None]:
     """Yield batches with these products, and with the ids of those that do not exist.
+
+    A product is deleted only if no batch of the whole read has it.
 
     Raises:
         SourceFailed: The read failed, or took longer than `timeout_seconds`.
@@ -32,6 +34,17 @@ async def read_by_id(
                 case SourceEnd():
                     return
     raise SourceIncomplete
+
+
+def existing_ids(batch: SourceBatch) -> set[str]:
+    """Return the ids of the products that the platform has, those that were rejected among them."""
+    rejected = {issue.product_id for issue in batch.issues if issue.product_rejected}
+    return {product.product_id for product in batch.products} | rejected
+
+
+def batch_of_deleted(product_ids: Collection[str]) -> SourceBatch:
+    """Return a batch that says that the platform does not have these products."""
+    return SourceBatch(products=(), issues=(), checkpoint=b"", deleted_product_ids=tuple(sorted(product_ids)))
 
 
 async def _next(events: Prefetch, deadline: float, timeout_seconds: float) -> SourceEvent | None:

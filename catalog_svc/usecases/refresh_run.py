@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -14,28 +13,19 @@ from uuid import UUID
 from catalogsync_common.call_context import correlated, correlation_id
 
 from catalog_svc.domain.errors import (
-    ConnectorUnavailable,
     MassDeleteBlocked,
     ShopBeingDeleted,
     SourceCurrencyChanged,
     SourceFailed,
-    SourceIncomplete,
     StorageUnavailable,
     SyncAlreadyRunning,
 )
 from catalog_svc.domain.refresh import QueuedRefresh, RefreshClaim, RefreshResult, backoff, products_per_read
-from catalog_svc.domain.source import (
-    MAX_PRODUCT_IDS,
-    SourceBatch,
-    SourceEnd,
-    SourceEvent,
-    SourceHeader,
-    SourceRequest,
-)
+from catalog_svc.domain.source import MAX_PRODUCT_IDS, SourceBatch
 from catalog_svc.domain.status import NEEDS_ACTION
 from catalog_svc.domain.sync import StartSyncCommand, SyncMode, SyncTrigger
 from catalog_svc.usecases.ports import ProductSource, SyncCommands
-from catalog_svc.usecases.prefetch import Prefetch
+from catalog_svc.usecases.read_by_id import batch_of_deleted, existing_ids, read_by_id
 from catalog_svc.usecases.refresh_ports import Refreshes, RefreshMetrics
 
 _log = logging.getLogger(__name__)
@@ -116,39 +106,19 @@ class RefreshRun:
 
     async def _read(self, claim: RefreshClaim) -> RefreshResult:
         """Read the products of the claim and store them. Raises SourceFailed, StorageUnavailable."""
-        request = SourceRequest(
-            shop=claim.shop.key, updated_after=None, checkpoint=b"", product_ids=claim.product_ids
-        )
         result, existing, deleted = RefreshResult(), set[str](), set[str]()
-        deadline = asyncio.get_running_loop().time() + self._read_timeout_seconds
-        async with Prefetch(self._source.fetch(request)) as events:
-            while (event := await self._next(events, deadline)) is not None:
-                match event:
-                    case SourceHeader():
-                        _check_currency(claim, event)
-                    case SourceBatch():
-                        existing |= {product.product_id for product in event.products}
-                        existing |= {issue.product_id for issue in event.issues if issue.product_rejected}
-                        deleted |= set(event.deleted_product_ids)
-                        result += await self._write(claim, replace(event, deleted_product_ids=()))
-                    case SourceEnd():
-                        # Products are deleted only after a complete read, and together.
-                        return result + await self._delete(claim, deleted - existing)
-        raise SourceIncomplete
-
-    async def _next(self, events: Prefetch, deadline: float) -> SourceEvent | None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await events.next()
-        except TimeoutError:
-            seconds = self._read_timeout_seconds
-            raise ConnectorUnavailable(f"products were not read by id within {seconds:.0f} s; retried") from None
-
-    async def _delete(self, claim: RefreshClaim, product_ids: set[str]) -> RefreshResult:
-        if not product_ids:
-            return RefreshResult()
-        gone = SourceBatch(products=(), issues=(), checkpoint=b"", deleted_product_ids=tuple(sorted(product_ids)))
-        return await self._write(claim, gone)
+        batches = read_by_id(
+            self._source, claim.shop, claim.product_ids, timeout_seconds=self._read_timeout_seconds
+        )
+        async with aclosing(batches):
+            async for batch in batches:
+                existing |= existing_ids(batch)
+                deleted |= set(batch.deleted_product_ids)
+                result += await self._write(claim, replace(batch, deleted_product_ids=()))
+        # Products are deleted only after a complete read, and together.
+        if gone := deleted - existing:
+            result += await self._write(claim, batch_of_deleted(gone))
+        return result
 
     async def _write(self, claim: RefreshClaim, batch: SourceBatch) -> RefreshResult:
         result = await self._refreshes.write(claim, batch)
@@ -208,13 +178,6 @@ class RefreshRun:
         self._wake_sync_worker()
         _log.info("sync started for refreshes", extra={**_context(claim), "sync_id": str(sync.sync_id)})
         return True
-
-
-def _check_currency(claim: RefreshClaim, header: SourceHeader) -> None:
-    """Raise SourceCurrencyChanged unless the prices are of the stored currency."""
-    stored, received = claim.shop.currency_code, header.profile.currency_code
-    if stored != received:
-        raise SourceCurrencyChanged(expected=stored, received=received)
 
 
 def _is_new(claim: RefreshClaim, failure: SourceFailed) -> bool:

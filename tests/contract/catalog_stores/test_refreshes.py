@@ -327,6 +327,19 @@ async def test_many_small_refreshes_together_delete_no_more_than_the_deletion_gu
 # -- beside a sync
 
 
+async def test_a_failed_second_read_does_not_let_an_older_page_overwrite_the_first_one(stores: Stores) -> None:
+    replica = stores.replica()
+    shop = await loaded_shop(replica, product("1", title="first"))
+    running = await started_sync(replica)
+    await request(replica, shop, "1")
+    await refresh(stores, replica, product("1", title="new"))
+    await request(replica, shop, "1")
+    queued, _ = await taken(stores, replica)
+    await replica.refreshes.fail(queued, delay=timedelta())
+    await apply(replica, running, batch(product("1", title="old")))
+    assert await titles(stores) == {"1": "new"}
+
+
 async def test_a_page_that_was_read_before_a_refresh_does_not_overwrite_it(stores: Stores) -> None:
     replica = stores.replica()
     shop = await loaded_shop(replica, product("1", title="first"), product("2", title="first"))

@@ -82,7 +82,7 @@ class Auditing:
         return await self.run_audit.run(await self.shop(), sample_size=size, report=report)
 
     async def falsify(self, statement: str, **values: object) -> None:
-        """Change rows as somebody with SQL does: neither hash, position nor times change."""
+        """Change rows by SQL: neither hash, position nor times change."""
         await self.world.execute(statement, **values)
 
     async def position(self) -> int:

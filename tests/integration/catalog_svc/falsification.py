@@ -1,4 +1,4 @@
-"""Falsifies stored rows as somebody with SQL does: neither the hash, the position nor the times change."""
+"""Falsifies stored rows by SQL, behind the catalog: neither the hash, the position nor the times change."""
 
 from __future__ import annotations
 
