@@ -106,6 +106,8 @@ async def run_pgbouncer(
             await until(lambda: socket.exists() or process.returncode is not None)
             assert process.returncode is None, (directory / "log").read_text()
             yield server.set(port=_PORT, query={**server.query, "host": str(directory)})
+            # Tests that could not connect any more do not say why.
+            assert process.returncode is None, f"PgBouncer has ended: {(directory / 'log').read_text()}"
         finally:
             assert process.stdin is not None
             process.stdin.close()
