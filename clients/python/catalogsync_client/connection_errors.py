@@ -17,7 +17,7 @@ class _Problem:
     """A cause of failed connections."""
 
     reason: str
-    """Of this command, not of a service."""
+    """Of this client, not of a service."""
     texts: Sequence[str]
     """gRPC's text contains one of them."""
     message: str

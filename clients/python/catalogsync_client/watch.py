@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync, WatchSyncResponse
 from catalogsync_common.status import ReceivedFailure
 
-from catalogsync_cli.formatting import has_ended
-from catalogsync_cli.resuming_stream import ConnectionCallback, ResumingStream, RetryPolicy
+from catalogsync_client.resuming_stream import ConnectionCallback, ResumingStream
+from catalogsync_client.retry_policy import RetryPolicy
+from catalogsync_client.sync_state import has_ended
 
-Stream = grpc.aio.UnaryStreamCall[Any, WatchSyncResponse]
+WatchCall: TypeAlias = grpc.aio.UnaryStreamCall[Any, WatchSyncResponse]
 
 
 async def watch(
-    open_stream: Callable[[int], Stream],
+    open_call: Callable[[int], Awaitable[WatchCall]],
     *,
     callee: str,
     after_revision: int = 0,
     on_connection: ConnectionCallback | None = None,
     retry_policy: RetryPolicy,
-    has_fresh_token: Callable[[], bool] = lambda: False,
+    renew_token: Callable[[], Awaitable[bool]],
 ) -> AsyncGenerator[Sync, None]:
     """Watch a sync until it ends; the terminal snapshot is never missed.
 
     Args:
-        open_stream: makes one WatchSync call, given `after_revision`.
+        open_call: makes one WatchSync call, given `after_revision`.
         callee: name and address of the service, for error messages.
         after_revision: the last revision that the caller has; 0: none.
         on_connection: told of broken and of new streams.
         retry_policy: time limits and backoff.
-        has_fresh_token: returns whether the next call would send another token than the last one.
+        renew_token: returns whether the next call would send another token than the last one.
 
     Yields:
         Snapshots with growing revision, the terminal one last. While the sync is PENDING, also those of the same
         revision with another position in the queue.
 
     Raises:
-        CallFailed: the error is not transient, or no message arrived for `give_up_seconds`.
+        CatalogSyncError: the error is not transient, or no message arrived for `give_up_seconds`.
     """
     revision, queue_position = after_revision, None
 
@@ -53,11 +54,11 @@ async def watch(
         return True
 
     stream: ResumingStream[WatchSyncResponse] = ResumingStream(
-        lambda: open_stream(revision),
+        lambda: open_call(revision),
         callee=callee,
         retry_policy=retry_policy,
         on_connection=on_connection,
-        has_fresh_token=has_fresh_token,
+        renew_token=renew_token,
         starts_over=starts_over,
     )
     async with aclosing(stream.messages()) as messages:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import WatchSyncResponse
 from catalogsync_common.status import ReceivedFailure, read_failure
 
-from catalogsync_cli.errors import CallFailed
+from catalogsync_client.errors import CatalogSyncError
+from catalogsync_client.retry_policy import RetryPolicy
 
 
 class StreamMessage(Protocol):
@@ -28,30 +28,6 @@ M = TypeVar("M", bound=StreamMessage)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RetryPolicy:
-    """Time limits and backoff of a stream."""
-
-    stall_seconds: float = 60.0
-    """Time without a message after which a stream counts as dead: two heartbeats, which come every 30 s."""
-    give_up_seconds: float = 300.0
-    """Time without a message over all attempts after which the last error is raised."""
-    initial_backoff_seconds: float = 0.5
-    """Upper bound of the first backoff; doubled after each attempt that brought no message."""
-    max_backoff_seconds: float = 15.0
-
-    def backoff_seconds(self, failure: ReceivedFailure, *, attempts: int) -> float:
-        """Return the time until the next attempt: what the server asked for, and full jitter.
-
-        Args:
-            failure: the error of the last attempt.
-            attempts: how many attempts had failed in a row before it.
-        """
-        ceiling = min(self.initial_backoff_seconds * 2 ** min(attempts, 16), self.max_backoff_seconds)
-        requested = failure.retry_after.total_seconds() if failure.retry_after is not None else 0.0
-        return requested + random.uniform(0, ceiling)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Disconnect:
     """A broken stream that will be opened again."""
 
@@ -60,8 +36,12 @@ class Disconnect:
     """Time until the next attempt."""
 
 
-ConnectionCallback = Callable[[Disconnect | None], None]
+ConnectionCallback: TypeAlias = Callable[[Disconnect | None], None]
 """Called with a Disconnect when a stream broke, and with None when messages arrive again."""
+
+
+async def _has_no_other_token() -> bool:
+    return False
 
 
 class ResumingStream(Generic[M]):
@@ -74,12 +54,12 @@ class ResumingStream(Generic[M]):
 
     def __init__(
         self,
-        open_call: Callable[[], grpc.aio.UnaryStreamCall[Any, M]],
+        open_call: Callable[[], Awaitable[grpc.aio.UnaryStreamCall[Any, M]]],
         *,
         callee: str,
         retry_policy: RetryPolicy,
         on_connection: ConnectionCallback | None = None,
-        has_fresh_token: Callable[[], bool] = lambda: False,
+        renew_token: Callable[[], Awaitable[bool]] = _has_no_other_token,
         starts_over: Callable[[ReceivedFailure], bool] = lambda failure: False,
     ) -> None:
         """Prepare a stream.
@@ -89,8 +69,8 @@ class ResumingStream(Generic[M]):
             callee: name and address of the service, for error messages.
             retry_policy: time limits and backoff.
             on_connection: told of broken and of new streams.
-            has_fresh_token: returns whether the next call would send another token than the last one; then a
-                stream whose token has expired is followed by another one.
+            renew_token: called after TOKEN_EXPIRED; returns whether the next call sends another token than the last
+                one. Then the stream is followed by another one at once.
             starts_over: returns whether `open_call` begins from the start after this failure, and must be called
                 at once.
         """
@@ -98,7 +78,7 @@ class ResumingStream(Generic[M]):
         self._callee = callee
         self._retry_policy = retry_policy
         self._on_connection = on_connection
-        self._has_fresh_token = has_fresh_token
+        self._renew_token = renew_token
         self._starts_over = starts_over
         self._attempts = 0
         self._last_message_at = time.monotonic()
@@ -110,7 +90,7 @@ class ResumingStream(Generic[M]):
         """Yield messages without end. Every call is cancelled when the generator is closed.
 
         Raises:
-            CallFailed: the error is not transient, or no message arrived for `give_up_seconds`.
+            CatalogSyncError: the error is not transient, or no message arrived for `give_up_seconds`.
         """
         while True:
             try:
@@ -120,23 +100,25 @@ class ResumingStream(Generic[M]):
                 if self._must_reconnect:
                     continue
                 failure = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message="the stream ended too early")
-            except CallFailed as error:
-                failure = error.failure
-            backoff = self._backoff_after(failure)
-            self._report_connection(Disconnect(failure=failure, backoff_seconds=backoff))
+                error = CatalogSyncError.of(failure, callee=self._callee)
+            except CatalogSyncError as raised:
+                error = raised
+            backoff = await self._backoff_after(error)
+            self._report_connection(Disconnect(failure=error.failure, backoff_seconds=backoff))
             await asyncio.sleep(backoff)
 
     async def _of_one_call(self) -> AsyncGenerator[M, None]:
         self._must_reconnect = False
-        call = self._open_call()
+        call = await self._open_call()
         try:
             while (message := await _read(call, self._retry_policy.stall_seconds, self._callee)) is not None:
                 self._attempts = 0
-                self._last_message_at = time.monotonic()
                 if self._disconnected:
                     self._report_connection(None)
                 self._must_reconnect = message.reconnect_reason != WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
                 yield message
+                # The consumer may have taken long with the message; that is no silence of the server.
+                self._last_message_at = time.monotonic()
         finally:
             call.cancel()
 
@@ -145,21 +127,26 @@ class ResumingStream(Generic[M]):
         if self._on_connection is not None:
             self._on_connection(disconnect)
 
-    def _backoff_after(self, failure: ReceivedFailure) -> float:
-        """Return the seconds until the next attempt; raise CallFailed when there must be none."""
+    async def _backoff_after(self, error: CatalogSyncError) -> float:
+        """Return the seconds until the next attempt; raise the error when there must be none."""
+        failure = error.failure
         if self._starts_over(failure):
             return 0.0
-        if failure.reason == "TOKEN_EXPIRED" and self._has_fresh_token():
-            return 0.0
+        if failure.reason == "TOKEN_EXPIRED":
+            try:
+                if await self._renew_token():
+                    return 0.0
+            except CatalogSyncError as renewal:
+                error, failure = renewal, renewal.failure
         silence = time.monotonic() - self._last_message_at
         if not failure.is_transient or silence > self._retry_policy.give_up_seconds:
-            raise CallFailed(failure)
+            raise error
         self._attempts += 1
         return self._retry_policy.backoff_seconds(failure, attempts=self._attempts - 1)
 
 
 async def _read(call: grpc.aio.UnaryStreamCall[Any, M], stall_seconds: float, callee: str) -> M | None:
-    """Return the next message, or None when the stream ended with OK; raise CallFailed for any other end."""
+    """Return the next message, or None when the stream ended with OK; raise CatalogSyncError for any other end."""
     try:
         async with asyncio.timeout(stall_seconds):
             message = await call.read()
@@ -169,4 +156,4 @@ async def _read(call: grpc.aio.UnaryStreamCall[Any, M], stall_seconds: float, ca
         failure = await read_failure(error, call)
     else:
         return None if message is grpc.aio.EOF else cast("M", message)
-    raise CallFailed.of(failure, callee=callee)
+    raise CatalogSyncError.of(failure, callee=callee)
