@@ -1,7 +1,7 @@
 """The error class of each reason of `catalogsync.errors.v1.ErrorReason`, with what to do about it.
 
-The service's own message is more specific: it names the shop, the field or the time. `what_to_do` is what a program
-or the person who wrote it can do.
+The service's own message is more specific: it names the shop, the field or the time. `what_to_do` is what a
+program, or the person who wrote it, can do.
 """
 
 from __future__ import annotations

@@ -69,8 +69,8 @@ class ResumingStream(Generic[M]):
             callee: name and address of the service, for error messages.
             retry_policy: time limits and backoff.
             on_connection: told of broken and of new streams.
-            renew_token: called after TOKEN_EXPIRED; returns whether the next call sends another token than the last
-                one. Then the stream is followed by another one at once.
+            renew_token: called after TOKEN_EXPIRED; returns whether the next call sends another token than the
+                last one. Then the stream is followed by another one at once.
             starts_over: returns whether `open_call` begins from the start after this failure, and must be called
                 at once.
         """
