@@ -18,7 +18,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 # uv is in the dev group too, so that syncing keeps it.
-$(BIN)/.synced: pyproject.toml cli/pyproject.toml common/pyproject.toml gen/pyproject.toml uv.lock
+$(BIN)/.synced: pyproject.toml cli/pyproject.toml clients/python/pyproject.toml common/pyproject.toml gen/pyproject.toml uv.lock
 	@test -x $(UV) || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(UV) sync --quiet --frozen
 	@touch $@
@@ -110,7 +110,7 @@ freeze: $(GOOGLE_PROTOS)/.synced ## Freeze the contracts as they are: what clien
 	@touch $@
 
 # The wheels that a service or a client is installed from; catalogsync holds both services.
-WHEELS := catalogsync catalogsync-cli catalogsync-common catalogsync-protos
+WHEELS := catalogsync catalogsync-cli catalogsync-client catalogsync-common catalogsync-protos
 EXPORT := $(UV) export --quiet --frozen --no-dev --all-extras --no-header --no-annotate
 
 audit: .venv-audit/.synced ## Known vulnerabilities in what the lock pins; fails if a package could not be looked up

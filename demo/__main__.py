@@ -11,8 +11,9 @@ from pathlib import Path
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options
-from catalogsync_cli.errors import CallFailed, error_line
+from catalogsync_cli.errors import error_line
 from catalogsync_cli.output import make_console
+from catalogsync_client import CatalogSyncError
 from rich.console import Console
 
 from demo.keys import DemoKeys
@@ -111,7 +112,7 @@ def main() -> int:
             return asyncio.run(Demo(workspace, once=args.once, console=make_console()).run())
     except (ProcessExited, NotReady, WorkspaceInUse) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
-    except CallFailed as error:
+    except CatalogSyncError as error:
         print(f"\nThe demo failed. {error_line(error.failure)}", file=sys.stderr)
     return EXIT_FAILED
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-from catalogsync_cli.shop import ShopName
+from catalogsync_client import ShopName
 from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 

@@ -12,14 +12,12 @@ from pathlib import Path
 from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, ListItemsRequest, Sync
-from catalogsync_cli.client import CatalogClient
 from catalogsync_cli.commands.shops import status_fields
-from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.formatting import sanitize, state_name
 from catalogsync_cli.item_text import ITEM_COLUMNS, item_row
 from catalogsync_cli.output import print_fields, print_table
-from catalogsync_cli.resuming_stream import Disconnect
 from catalogsync_cli.watch_view import ProgressView, disconnect_text
+from catalogsync_client import CatalogClient, CatalogSyncError, Disconnect
 from rich.console import Console
 
 from demo.keys import DemoKeys
@@ -57,7 +55,7 @@ class SyncResult:
 
 
 async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: Console) -> list[SyncResult]:
-    """Run a full sync of each shop, all at once, with their progress on the console. Raise CallFailed."""
+    """Run a full sync of each shop, all at once, with their progress on the console. Raise CatalogSyncError."""
     with ProgressView(console) as view:
         tasks = [asyncio.ensure_future(_sync_one(catalog, shop, view)) for shop in shops]
         try:
@@ -71,7 +69,7 @@ async def sync_all(catalog: CatalogClient, shops: Iterable[DemoShop], console: C
 async def _sync_one(client: CatalogClient, shop: DemoShop, view: ProgressView) -> tuple[DemoShop, Sync]:
     try:
         sync = await _start(client, shop)
-    except CallFailed as error:
+    except CatalogSyncError as error:
         active = error.failure.metadata.get("sync_id")
         if error.failure.reason != "SYNC_ALREADY_RUNNING" or active is None:
             raise
@@ -163,7 +161,7 @@ def next_commands_text(stack: Stack, results: list[SyncResult], workspace: Works
         f"  {grpcurl} -d '{watch}' {stack.catalog} {CATALOG_SERVICE}/WatchSync",
         "The example of a BFF in Python:",
         f"  export CATALOG_ADDRESS={stack.catalog} CATALOG_SERVICE_SECRET={keys.bff}",
-        f"  {bin_directory / 'python'} examples/python-bff/follow.py {shop}",
+        f"  {bin_directory / 'python'} examples/python-client/follow.py {shop}",
         f"The operator token, valid for 12 hours and renewed in {token_file} while the demo runs:",
         f"  {keys.mint()}",
         f"The store: {stack.devstore}  Logs: {os.path.relpath(workspace.logs)}",

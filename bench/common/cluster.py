@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from catalogsync_cli.client import CatalogClient, open_catalog
+from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options
+from catalogsync_client import CatalogClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.common import machine

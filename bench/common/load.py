@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
-from catalogsync_cli.client import CatalogClient
+from catalogsync_client import CatalogClient
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from bench.common.measure import BenchFailed, check_succeeded

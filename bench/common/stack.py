@@ -13,8 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from catalogsync_cli.client import CatalogClient, open_catalog
+from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options
+from catalogsync_client import CatalogClient
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.common.machine import create_directory

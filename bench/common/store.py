@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
-from catalogsync_cli.shop import ShopName
+from catalogsync_client import ShopName
 
 from bench.common.machine import create_directory
 from bench.common.results import ROOT

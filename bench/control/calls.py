@@ -16,8 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
-from catalogsync_cli.client import CatalogClient
-from catalogsync_cli.shop import ShopName
+from catalogsync_client import CatalogClient, ShopName
 
 from bench.common.cluster import running_services
 from bench.common.measure import BenchFailed

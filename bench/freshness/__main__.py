@@ -24,7 +24,7 @@ import aiohttp
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from catalogsync_cli.shop import ShopName
+from catalogsync_client import ShopName
 
 from bench.common.cluster import Cluster, running_cluster
 from bench.common.load import background_load, first_loads

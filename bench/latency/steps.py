@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
-from catalogsync_cli.client import CatalogClient
+from catalogsync_client import CatalogClient
 from catalogsync_common.channel import open_channel
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from catalogsync_cli.client import CatalogClient
-from catalogsync_cli.shop import ShopName
+from catalogsync_client import CatalogClient, ShopName
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bench.common.cluster import running_cluster

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
-from catalogsync_cli.client import CatalogClient
+from catalogsync_client import CatalogClient
 
 from bench.read.rows import COMMON_SKU, PRODUCTS_PER_POSITION, GeneratedShop
 

@@ -19,10 +19,8 @@ from pathlib import Path
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from catalogsync_cli.errors import CallFailed
-from catalogsync_cli.formatting import has_ended
-from catalogsync_cli.resuming_stream import Disconnect, RetryPolicy
-from catalogsync_cli.watch_client import Stream, watch
+from catalogsync_client import CatalogSyncError, Disconnect, RetryPolicy, has_ended
+from catalogsync_client.watch import WatchCall, watch
 
 from bench.common.channels import open_stubs
 
@@ -48,7 +46,7 @@ class _Watchers:
                 self.breaks[number].append((broken_at, time.monotonic()))
                 broken_at = None
 
-        def open_stream(revision: int) -> Stream:
+        async def open_stream(revision: int) -> WatchCall:
             return stub.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
 
         snapshots = watch(
@@ -62,7 +60,7 @@ class _Watchers:
                         is_first = False
                         self._count_attached()
                     self.ended += has_ended(sync)
-        except CallFailed as error:
+        except CatalogSyncError as error:
             self.failures.append(f"{error.failure.code.name}: {error.failure.message}")
             self._count_attached()
 

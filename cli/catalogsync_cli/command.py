@@ -13,17 +13,19 @@ from shlex import quote
 from typing import Any, TypeVar
 
 import click
+from catalogsync_client import CatalogSyncError
+from catalogsync_client.caller import DEFAULT_TIMEOUT_SECONDS
+from catalogsync_client.connector import CHECK_TIMEOUT_SECONDS
+from catalogsync_client.credentials import is_sendable
 from catalogsync_common.call_context import correlated
 from catalogsync_common.client_tls import ClientTls, ClientTlsInvalid
 
-from catalogsync_cli.errors import CallFailed, error_document, error_line
+from catalogsync_cli.errors import error_document, error_line
 from catalogsync_cli.exit_codes import ExitCode, exit_code_of_failure
 from catalogsync_cli.output import print_notice
 
 DEFAULT_CATALOG = "127.0.0.1:50051"
 DEFAULT_CONNECTOR = "127.0.0.1:50052"
-DEFAULT_TIMEOUT_SECONDS = 10.0
-CHECK_TIMEOUT_SECONDS = 60.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -105,7 +107,7 @@ def run(work: Coroutine[Any, Any, ExitCode], options: Options) -> ExitCode:
         # The buffered output has no reader; without this the interpreter prints an error when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
-    except CallFailed as error:
+    except CatalogSyncError as error:
         failure = error.failure
         if options.json:
             print_notice(json.dumps(error_document(failure, hint=options.catalog_hint), ensure_ascii=False))
@@ -181,8 +183,3 @@ def _store_credential(ctx: click.Context, param: click.Parameter, value: str | N
     if not is_sendable(credential):
         raise click.BadParameter("contains characters that cannot be sent (it is not shown here)")
     _store_option(ctx, param, credential or None)
-
-
-def is_sendable(credential: str) -> bool:
-    """Return whether gRPC can send the text as metadata."""
-    return credential.isascii() and (credential.isprintable() or not credential) and " " not in credential

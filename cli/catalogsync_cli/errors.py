@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
+from catalogsync_client import error_info
 from catalogsync_common.status import ReceivedFailure
 
-from catalogsync_cli.connection_errors import NEXT_STEPS as CONNECTION_STEPS
-from catalogsync_cli.connection_errors import explain_connection_failure
 from catalogsync_cli.exit_codes import exit_code_of_failure
-from catalogsync_cli.formatting import error_info, sanitize
-
-
-class CallFailed(Exception):
-    """A call that ended with an error. The message is understandable without its details."""
-
-    def __init__(self, failure: ReceivedFailure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-    @classmethod
-    def of(cls, failure: ReceivedFailure, *, callee: str, timeout: float | None = None) -> CallFailed:
-        """Return the error as received, or with a message of ours when the network and not the service failed.
-
-        Args:
-            callee: name and address of the service, for the message.
-            timeout: the time limit of the call in seconds, if it had one.
-        """
-        if not failure.reason:
-            failure = explain_connection_failure(failure, callee)
-        return cls(failure if failure.reason else replace(failure, message=_message(failure, callee, timeout)))
-
-
-def _message(failure: ReceivedFailure, callee: str, timeout: float | None) -> str:
-    if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
-        return f"{callee} did not answer within {timeout:g} s"
-    if failure.code is grpc.StatusCode.UNAVAILABLE:
-        return f"{callee} does not answer: {failure.message}"
-    if failure.code is grpc.StatusCode.UNIMPLEMENTED:
-        return f"{callee} does not implement this call: {failure.message}"
-    return f"{callee} answered {failure.code.name}: {failure.message or 'no message'}"
+from catalogsync_cli.formatting import sanitize
 
 
 def next_step(failure: ReceivedFailure, *, hint: str = "") -> str:
@@ -56,8 +24,6 @@ def next_step(failure: ReceivedFailure, *, hint: str = "") -> str:
     suggest = _NEXT_STEPS.get(failure.reason)
     if suggest is not None:
         return sanitize(suggest(_Arguments(failure.metadata), hint))
-    if failure.reason in CONNECTION_STEPS:
-        return CONNECTION_STEPS[failure.reason]
     if not failure.reason and failure.code is grpc.StatusCode.UNAVAILABLE:
         return "check that it runs and that the address is right, then try again"
     if not failure.reason and failure.code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -140,6 +106,15 @@ _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
     "MASS_DELETE_BLOCKED": lambda args, hint: (
         f"{_WAIT_FOR_FULL_SYNC if args['decided_by'] == 'FULL_SYNC' else ''}if the deletions are right: "
         f"catalogsync{hint} sync start {args.shop} --full --allow-mass-delete"
+    ),
+    "CERTIFICATE_EXPIRED": lambda args, hint: (
+        "the operator of the service must renew it; check the clock of this machine as well"
+    ),
+    "CERTIFICATE_NAME_MISMATCH": lambda args, hint: "use a host name that the certificate has",
+    "CERTIFICATE_UNTRUSTED": lambda args, hint: "set the file of its CA in CATALOGSYNC_CA_FILE or with --ca-file",
+    "TLS_NOT_SUPPORTED": lambda args, hint: "omit --tls and the options for certificates",
+    "CONNECTION_CLOSED": lambda args, hint: (
+        "use --tls or --ca-file, and --cert-file with --key-file if it requires a client certificate"
     ),
     "INTERNAL": lambda args, hint: f"search the service's log for error_id {args['error_id']}",
 }

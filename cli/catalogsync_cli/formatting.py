@@ -8,13 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync, Waiting
+from catalogsync_client import ShopName, error_info
 from catalogsync_common.status import without_reason
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc.error_details_pb2 import ErrorInfo
 
-from catalogsync_cli.shop import ShopName
-
-ENDED = frozenset({Sync.STATE_SUCCEEDED, Sync.STATE_FAILED, Sync.STATE_CANCELLED})
 _MAX_QUEUE_POSITION = 1_000
 V = TypeVar("V", bound=int)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
@@ -53,11 +50,6 @@ def enum_name(name: Callable[[V], str], value: V, prefix: str) -> str:
 def state_name(sync: Sync) -> str:
     """Return the state as RUNNING, SUCCEEDED, ..."""
     return enum_name(Sync.State.Name, sync.state, "STATE_")
-
-
-def has_ended(sync: Sync) -> bool:
-    """Return whether the sync is in a terminal state. A state unknown to this version counts as not ended."""
-    return sync.state in ENDED
 
 
 def progress_extent(sync: Sync) -> ProgressExtent:
@@ -230,15 +222,6 @@ def error_text(sync: Sync) -> str:
 def error_reason(sync: Sync) -> str:
     """Return the reason from the error's ErrorInfo, or ""."""
     return sanitize(error_info(sync).reason)
-
-
-def error_info(sync: Sync) -> ErrorInfo:
-    """Return the ErrorInfo of the sync's error, or an empty one."""
-    info = ErrorInfo()
-    for detail in sync.error.details:
-        if detail.Unpack(info):
-            break
-    return info
 
 
 def _elapsed_and_rate_text(sync: Sync) -> str:

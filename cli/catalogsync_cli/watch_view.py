@@ -11,19 +11,18 @@ from types import TracebackType
 from typing import Self
 
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync
+from catalogsync_client import CatalogClient, Disconnect, ShopName, has_ended
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from catalogsync_cli.client import CatalogClient
 from catalogsync_cli.command import Options
 from catalogsync_cli.errors import next_step_of_sync
 from catalogsync_cli.exit_codes import ExitCode, exit_code_of_sync
 from catalogsync_cli.formatting import (
     counts_text,
-    has_ended,
     progress_extent,
     progress_text,
     queue_text,
@@ -36,8 +35,6 @@ from catalogsync_cli.formatting import (
     waiting_text,
 )
 from catalogsync_cli.output import make_console, print_json, print_notice
-from catalogsync_cli.resuming_stream import Disconnect
-from catalogsync_cli.shop import ShopName
 
 _LINE_INTERVAL = timedelta(seconds=2)
 _REFRESHES_PER_SECOND = 4

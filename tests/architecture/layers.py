@@ -13,6 +13,7 @@ OURS: Final = (
     "bff",
     "catalog_svc",
     "catalogsync_cli",
+    "catalogsync_client",
     "connector_svc",
     "demo",
     "devstore",
@@ -150,7 +151,16 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "connector_svc.production": ("connector_svc.settings", "catalogsync_common"),
     "connector_svc.__main__": _CONNECTOR,
     # Clients, as others could have written them: they know our services by the contract alone.
-    "catalogsync_cli": ("catalogsync", "google", "grpc", "catalogsync_common", "click", "rich"),
+    "catalogsync_client": ("catalogsync", "google", "grpc", "catalogsync_common"),
+    "catalogsync_cli": (
+        "catalogsync",
+        "catalogsync_client",
+        "google",
+        "grpc",
+        "catalogsync_common",
+        "click",
+        "rich",
+    ),
     "bff": ("catalogsync", "google", "grpc", "catalogsync_common", "aiohttp", "pydantic", "pydantic_settings"),
     "devstore": ("aiohttp",),
     # Run in an environment of their own, without the services.
@@ -158,6 +168,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "demo": (
         "catalogsync",
         "catalogsync_cli",
+        "catalogsync_client",
         "catalogsync_common",
         "devstore",
         "grpc",
@@ -177,6 +188,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "catalog_svc.usecases.sync_hub",
         "catalog_svc.usecases.sync_limits",
         "catalogsync_cli",
+        "catalogsync_client",
         "connector_svc",
         "devstore",
         "demo",

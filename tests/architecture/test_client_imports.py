@@ -1,4 +1,4 @@
-"""The command line needs catalogsync-common without its extra `server`: gRPC, protobuf, PyJWT."""
+"""Clients need catalogsync-common without its extra `server`: gRPC, protobuf, PyJWT."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLIENT_NAMES = (
     "token_minting",
 )
 CLIENT_MODULES = {f"{COMMON}.{name}" for name in CLIENT_NAMES}
-"""The modules of catalogsync_common that the command line uses, directly or not."""
+"""The modules of catalogsync_common that the Python client and the command line use, directly or not."""
 INSTALLED = {"google", "grpc", "jwt", COMMON, *sys.stdlib_module_names}
 """Top-level modules that exist wherever catalogsync-common is installed without an extra."""
 
@@ -35,9 +35,9 @@ def module_in_common(tree: SourceTree, imported: Import) -> str | None:
 
 
 def modules_of_client(tree: SourceTree) -> set[str]:
-    """Return the modules of catalogsync_common that catalogsync_cli imports, transitively."""
+    """Return the modules of catalogsync_common that the clients import, transitively."""
     found: set[str] = set()
-    files = tree.files("catalogsync_cli")
+    files = [*tree.files("catalogsync_client"), *tree.files("catalogsync_cli")]
     while files:
         imports = [imported for file in files for imported in tree.imports(file)]
         modules = {module for imported in imports if (module := module_in_common(tree, imported))} - found
@@ -47,17 +47,17 @@ def modules_of_client(tree: SourceTree) -> set[str]:
 
 
 def imports_of_extras(tree: SourceTree) -> list[str]:
-    """Return what the command line imports, through catalogsync_common, from libraries of an extra."""
+    """Return what the clients import, through catalogsync_common, from libraries of an extra."""
     files = [file for module in sorted(modules_of_client(tree)) for file in tree.files(module)]
     imports = [imported for file in files for imported in tree.imports(file)]
     return [f"{one.file.name}: {one.module}" for one in imports if one.module.partition(".")[0] not in INSTALLED]
 
 
-def test_the_command_line_uses_these_modules_of_the_common_package() -> None:
+def test_the_clients_use_these_modules_of_the_common_package() -> None:
     assert modules_of_client(REPOSITORY) == CLIENT_MODULES
 
 
-def test_the_command_line_needs_no_library_of_an_extra() -> None:
+def test_the_clients_need_no_library_of_an_extra() -> None:
     assert imports_of_extras(REPOSITORY) == []
 
 

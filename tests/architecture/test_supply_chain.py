@@ -13,7 +13,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
-PROJECTS = ("pyproject.toml", "cli/pyproject.toml", "common/pyproject.toml", "gen/pyproject.toml")
+PROJECTS = (
+    "pyproject.toml",
+    "cli/pyproject.toml",
+    "clients/python/pyproject.toml",
+    "common/pyproject.toml",
+    "gen/pyproject.toml",
+)
 MINIMUM = {
     "aiohttp": "3.14.4",  # CVE-2026-111749, CVE-2026-111750, PYSEC-2026-4369 to 4371
     "asyncpg": "0.30",
@@ -65,7 +71,13 @@ def test_every_package_comes_from_the_registry_or_from_here() -> None:
     sources = {tuple(package["source"].items()) for package in locked() if "registry" in package["source"]}
     assert sources == {(("registry", "https://pypi.org/simple"),)}
     others = {package["name"] for package in locked() if "registry" not in package["source"]}
-    assert others == {"catalogsync", "catalogsync-cli", "catalogsync-common", "catalogsync-protos"}
+    assert others == {
+        "catalogsync",
+        "catalogsync-cli",
+        "catalogsync-client",
+        "catalogsync-common",
+        "catalogsync-protos",
+    }
 
 
 def test_no_locked_version_is_below_its_minimum() -> None:

@@ -31,10 +31,10 @@ async def run(address: str, *command: str | Path, cwd: Path = ROOT) -> tuple[int
     return process.returncode, out.decode()
 
 
-FOLLOW = ROOT / "examples/python-bff/follow.py"
+FOLLOW = ROOT / "examples/python-client/follow.py"
 
 
-async def test_the_python_bff_watches_a_sync_until_it_ends(system: System) -> None:
+async def test_the_python_example_watches_a_sync_until_it_ends(system: System) -> None:
     code, out = await run(system.catalog_address, sys.executable, FOLLOW, "woocommerce:new.example")
     assert code == 0, out
     states = [line for line in out.splitlines() if not line.startswith("note: ")]
@@ -54,13 +54,13 @@ async def test_the_client_in_the_readme_watches_a_sync(system: System) -> None:
     assert int(items) > 0
 
 
-async def test_the_python_bff_prints_why_a_sync_failed(system: System) -> None:
+async def test_the_python_example_prints_why_a_sync_failed(system: System) -> None:
     code, out = await run(system.catalog_address, sys.executable, FOLLOW, "woocommerce:missing.example")
     assert code == 1
     assert "no such shop" in out
 
 
-async def test_the_python_bff_watches_the_sync_that_is_already_running(system: System) -> None:
+async def test_the_python_example_watches_the_sync_that_is_already_running(system: System) -> None:
     running = await system.start("woocommerce", "silent.example")
     _, out = await run(system.catalog_address, sys.executable, FOLLOW, "woocommerce:silent.example")
     assert "STATE_FAILED" in out

@@ -1,4 +1,4 @@
-"""The four distributions work in new environments, installed from wheels and with pip from the checkout."""
+"""The distributions work in new environments, installed from wheels and with pip from the checkout."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ UV = Path(sys.executable).with_name("uv")
 SOURCES = {
     "catalogsync-protos": ROOT / "gen",
     "catalogsync-common": ROOT / "common",
+    "catalogsync-client": ROOT / "clients" / "python",
     "catalogsync-cli": ROOT / "cli",
     "catalogsync": ROOT,
 }
@@ -39,6 +40,17 @@ import catalog_svc.bootstrap, connector_svc.bootstrap
 import catalog_svc.__main__, connector_svc.__main__
 """
 
+USE_CLIENT = """
+from importlib.resources import files
+from catalogsync_client import BlockingCatalogClient, CatalogSyncError
+assert files("catalogsync_client").joinpath("py.typed").is_file()
+with BlockingCatalogClient("127.0.0.1:1", timeout_seconds=1) as catalog:
+    try:
+        catalog.sync_and_wait("shopify:demo.myshopify.com")
+    except CatalogSyncError as error:
+        print(type(error).__name__)
+"""
+
 FIND = "import importlib.util, sys; print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
 
 INSTALLED_MODULES = """
@@ -48,9 +60,10 @@ print(sorted({file.parts[0] for dist in ours for file in dist.files if file.suff
 """
 
 SERVER_LIBRARIES = ("sqlalchemy", "asyncpg", "aiohttp", "pydantic", "prometheus_client", "grpc_health")
-CLI_MODULES = ["catalogsync", "catalogsync_cli", "catalogsync_common"]
+CLIENT_MODULES = ["catalogsync", "catalogsync_client", "catalogsync_common"]
+CLI_MODULES = ["catalogsync", "catalogsync_cli", "catalogsync_client", "catalogsync_common"]
 SERVER_MODULES = ["catalog_svc", "catalogsync", "catalogsync_common", "connector_svc"]
-REPOSITORY_ONLY = ("cli", "common", "demo", "devstore", "servicekit", "bench", "tests", "gen")
+REPOSITORY_ONLY = ("cli", "clients", "common", "demo", "devstore", "servicekit", "bench", "tests", "gen")
 """Present and former directories of the repository that an installation must not make importable."""
 
 
@@ -106,9 +119,24 @@ def test_the_cli_wheel_works_without_the_libraries_of_the_services(
     wheels: dict[str, Path], tmp_path: Path, protobuf: str
 ) -> None:
     environment = Environment(tmp_path / "venv")
-    local = [wheels[name] for name in ("catalogsync-protos", "catalogsync-common", "catalogsync-cli")]
+    local = [
+        wheels[name]
+        for name in ("catalogsync-protos", "catalogsync-common", "catalogsync-client", "catalogsync-cli")
+    ]
     environment.install(*local, f"protobuf=={protobuf}")
     _check_cli(environment)
+
+
+@pytest.mark.parametrize("protobuf", ["6.33.5", "7.36.2"])
+def test_the_client_wheel_works_without_the_libraries_of_the_services(
+    wheels: dict[str, Path], tmp_path: Path, protobuf: str
+) -> None:
+    environment = Environment(tmp_path / "venv")
+    local = [wheels[name] for name in ("catalogsync-protos", "catalogsync-common", "catalogsync-client")]
+    environment.install(*local, f"protobuf=={protobuf}")
+    assert environment.python(USE_CLIENT).strip() == "ServiceUnavailable"
+    assert environment.importable(SERVER_LIBRARIES) == "[]"
+    assert environment.python(INSTALLED_MODULES).strip() == repr(CLIENT_MODULES)
 
 
 def test_the_server_wheel_contains_the_services_and_nothing_else(wheels: dict[str, Path], tmp_path: Path) -> None:
@@ -127,7 +155,7 @@ def test_pip_installs_the_protos_from_the_checkout(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 def test_pip_installs_the_cli_from_the_checkout(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv", with_pip=True)
-    environment.pip_install("./gen", "./common", "./cli")
+    environment.pip_install("./gen", "./common", "./clients/python", "./cli")
     _check_cli(environment)
 
 

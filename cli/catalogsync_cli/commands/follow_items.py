@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import WatchItemsResponse
+from catalogsync_client import Disconnect, ShopName
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
@@ -15,8 +16,7 @@ from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.formatting import sanitize
 from catalogsync_cli.item_text import item_row
 from catalogsync_cli.output import print_json, print_notice
-from catalogsync_cli.resuming_stream import Disconnect
-from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.shop import SHOP
 
 
 @click.command()
@@ -44,7 +44,7 @@ def follow(shop: ShopName, after: str, position_file: Path | None, until_caught_
         async with (
             open_catalog(options) as client,
             aclosing(
-                client.follow_items(shop, after_position=position, on_connection=_print_connection)
+                client.watch_items(shop, after_position=position, on_connection=_print_connection)
             ) as messages,
         ):
             async for message in messages:

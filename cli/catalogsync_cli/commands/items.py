@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest
+from catalogsync_client import ShopName
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
@@ -20,7 +21,7 @@ from catalogsync_cli.output import (
     print_json,
     time_text,
 )
-from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.shop import SHOP
 
 _MAX_PAGE_SIZE = 1000
 

@@ -18,6 +18,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import (
     ShopUpdate,
     UpdateShopRequest,
 )
+from catalogsync_client import ShopName, shop_ref_text
 from catalogsync_common.duration import parse_duration
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -33,7 +34,7 @@ from catalogsync_cli.commands.shop_fields import (
 )
 from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, print_notice
-from catalogsync_cli.shop import SHOP, SHOP_REF, ShopName, ref_text
+from catalogsync_cli.shop import SHOP, SHOP_REF
 
 _MAX_PAGE_SIZE = 500
 _POLL_INTERVAL_SECONDS: Final = 1.0
@@ -179,7 +180,7 @@ def delete(shop: ShopRef, yes: bool, wait: bool) -> ExitCode:
     after the end.
     """
     if not yes:
-        question = f"Delete {ref_text(shop)} and everything that is stored of it?"
+        question = f"Delete {shop_ref_text(shop)} and everything that is stored of it?"
         click.confirm(question, abort=True, err=True)
     return run(_delete(shop, wait, current_options()), current_options())
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import ListProductsRequest, Product
+from catalogsync_client import ShopName
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.item_text import ITEM_COLUMNS, item_row, status_text
 from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, print_table, time_text
-from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.shop import SHOP
 
 _MAX_PAGE_SIZE = 250
 _PRODUCT_COLUMNS = ("PRODUCT", "TITLE", "VENDOR", "TYPE", "ITEMS", "STATUS")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from catalogsync.catalog.v1.catalog_service_pb2 import ConnectionHealth, ShopDeletion, ShopDetails, ShopSchedule
 from catalogsync.errors.v1.error_reason_pb2 import ErrorReason
+from catalogsync_client import ShopName
 from catalogsync_common.duration import format_duration
 from google.protobuf.duration_pb2 import Duration
 
 from catalogsync_cli.formatting import enum_name
 from catalogsync_cli.output import time_text
-from catalogsync_cli.shop import ShopName
 
 
 def connection_text(connection: ConnectionHealth) -> str:

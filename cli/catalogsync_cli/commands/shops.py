@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse
 from catalogsync.connector.v1.connector_service_pb2 import CheckShopResponse, Platform
+from catalogsync_client import ShopName
 
 from catalogsync_cli.client import open_catalog, open_connector
 from catalogsync_cli.command import Options, command_options, current_options, run
@@ -12,7 +13,7 @@ from catalogsync_cli.commands.shop_fields import connection_text, schedule_field
 from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.formatting import outcome_text, status_line, utc_now
 from catalogsync_cli.output import make_console, print_fields, print_json, print_table, time_text
-from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.shop import SHOP
 
 _PLATFORM_COLUMNS = ("NAME", "PLATFORM", "CAPABILITIES", "DOMAINS")
 

@@ -9,15 +9,14 @@ from uuid import uuid4
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import ListSyncIssuesRequest, ListSyncsRequest, Sync, SyncIssue
 from catalogsync.errors.v1.issue_reason_pb2 import IssueReason
+from catalogsync_client import CatalogClient, CatalogSyncError, ShopName, has_ended
 
-from catalogsync_cli.client import CatalogClient, open_catalog
+from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
-from catalogsync_cli.errors import CallFailed
 from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.formatting import (
     enum_name,
     error_text,
-    has_ended,
     outcome_text,
     progress_text,
     state_name,
@@ -34,7 +33,7 @@ from catalogsync_cli.output import (
     short_time_text,
     time_text,
 )
-from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.shop import SHOP
 from catalogsync_cli.watch_view import watch_sync
 
 _MAX_PAGE_SIZE = 500
@@ -82,7 +81,7 @@ def start(
             )
             try:
                 started = await start_request.send(call)
-            except CallFailed as error:
+            except CatalogSyncError as error:
                 active = await _active_sync(client, error) if watch and not allow_mass_delete else None
                 if active is None or mode not in (Sync.MODE_UNSPECIFIED, active.mode):
                     raise
@@ -112,7 +111,7 @@ def resume(sync_id: str, watch: bool, request_id: str | None) -> ExitCode:
     return run(work(current_options()), current_options())
 
 
-async def _active_sync(client: CatalogClient, error: CallFailed) -> Sync | None:
+async def _active_sync(client: CatalogClient, error: CatalogSyncError) -> Sync | None:
     """Return the active sync because of which a start failed; None when it failed for another reason."""
     if error.failure.reason != "SYNC_ALREADY_RUNNING":
         return None

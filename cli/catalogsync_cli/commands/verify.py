@@ -6,13 +6,14 @@ from contextlib import aclosing
 
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import AuditDifference, AuditProgress, CatalogAudit
+from catalogsync_client import ShopName
 from rich.console import Console
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.output import make_console, print_fields, print_json, print_table, short_time_text, time_text
-from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.shop import SHOP
 
 _COLUMNS = ("PRODUCT", "ITEM", "DIFFERENCE", "CAUSE", "STORED VALUE", "FOUND VALUE", "STORED", "CHANGED")
 _DEFAULT_SAMPLE = 200

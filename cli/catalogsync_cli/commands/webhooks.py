@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import click
 from catalogsync.connector.v1.connector_service_pb2 import WebhookSubscription
+from catalogsync_client import ShopName
 
 from catalogsync_cli.client import open_connector
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.formatting import enum_name
 from catalogsync_cli.output import make_console, print_json, print_notice, print_table
-from catalogsync_cli.shop import SHOP, ShopName
+from catalogsync_cli.shop import SHOP
 
 _COLUMNS = ("TOPIC", "STATE", "CHANGED", "ID", "ADDRESS")
 

@@ -26,7 +26,7 @@ from catalogsync_client.errors import (
 from catalogsync_client.mirror import MirrorBatch, MirrorState, MirrorStore, mirror_items
 from catalogsync_client.resuming_stream import Disconnect
 from catalogsync_client.retry_policy import RetryPolicy
-from catalogsync_client.shop_ref import ShopLike, shop_ref, shop_ref_text
+from catalogsync_client.shop import ShopLike, ShopName, shop_ref, shop_ref_text
 from catalogsync_client.sync_state import SyncNotSuccessful, error_info, has_ended
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "ServiceSecret",
     "ServiceUnavailable",
     "ShopLike",
+    "ShopName",
     "SyncNotSuccessful",
     "TokenFile",
     "TokenProvider",

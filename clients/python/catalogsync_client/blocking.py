@@ -12,7 +12,7 @@ from catalogsync_common.client_tls import ClientTls
 
 from catalogsync_client.client import CatalogClient
 from catalogsync_client.credentials import Credentials
-from catalogsync_client.shop_ref import ShopLike
+from catalogsync_client.shop import ShopLike
 
 T = TypeVar("T")
 

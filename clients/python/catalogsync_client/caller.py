@@ -13,7 +13,7 @@ from catalogsync_common.call_context import outgoing_metadata
 from catalogsync_common.status import ReceivedFailure, read_failure
 
 from catalogsync_client.credentials import Credentials, Metadata
-from catalogsync_client.errors import CatalogSyncError
+from catalogsync_client.reasons import error_of
 from catalogsync_client.retry_policy import RetryPolicy
 
 TRequest = TypeVar("TRequest")
@@ -83,7 +83,7 @@ class Caller:
             if is_last or failure.code is not grpc.StatusCode.UNAVAILABLE:
                 break
             await asyncio.sleep(backoff)
-        raise CatalogSyncError.of(failure, callee=self.callee, timeout=seconds)
+        raise error_of(failure, callee=self.callee, timeout=seconds)
 
     async def stream(
         self, method: grpc.aio.UnaryStreamMultiCallable[TRequest, TResponse], request: TRequest
@@ -98,10 +98,10 @@ class Caller:
                 except TimeoutError:
                     text = f"no message for {_STREAM_SILENCE_SECONDS:.0f} s"
                     silent = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message=text)
-                    raise CatalogSyncError.of(silent, callee=self.callee) from None
+                    raise error_of(silent, callee=self.callee) from None
                 except grpc.aio.AioRpcError as error:
                     failure = await read_failure(error, call)
-                    raise CatalogSyncError.of(failure, callee=self.callee, timeout=self._timeout) from None
+                    raise error_of(failure, callee=self.callee, timeout=self._timeout) from None
                 if response is grpc.aio.EOF:
                     return
                 yield cast("TResponse", response)

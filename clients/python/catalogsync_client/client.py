@@ -17,12 +17,11 @@ from catalogsync_common.status import ReceivedFailure
 from catalogsync_client.caller import Caller
 from catalogsync_client.channel import open_catalog_channel
 from catalogsync_client.credentials import Credentials, NoCredentials
-from catalogsync_client.errors import CatalogSyncError
 from catalogsync_client.paging import iterate_pages
-from catalogsync_client.reasons import SyncAlreadyRunning
+from catalogsync_client.reasons import SyncAlreadyRunning, error_of
 from catalogsync_client.resuming_stream import ConnectionCallback, ResumingStream, StreamMessage
 from catalogsync_client.retry_policy import RetryPolicy
-from catalogsync_client.shop_ref import ShopLike, shop_ref
+from catalogsync_client.shop import ShopLike, shop_ref
 from catalogsync_client.sync_state import SyncNotSuccessful
 from catalogsync_client.watch import WatchCall, watch
 
@@ -411,4 +410,4 @@ class CatalogClient:
                 if kind == "progress":
                     yield response.progress
         broken = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message="the stream ended without a result")
-        raise CatalogSyncError.of(broken, callee=self._caller.callee)
+        raise error_of(broken, callee=self._caller.callee)

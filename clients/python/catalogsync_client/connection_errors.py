@@ -42,19 +42,19 @@ _PROBLEMS: Final = (
         reason="CERTIFICATE_UNTRUSTED",
         texts=("CERTIFICATE_VERIFY_FAILED", "certificate signature failure"),
         message="has a certificate of a CA that is not trusted here",
-        next_step="set the file of its CA in CATALOGSYNC_CA_FILE or with --ca-file",
+        next_step="trust its CA: ClientTls.read(ca_file=...)",
     ),
     _Problem(
         reason="TLS_NOT_SUPPORTED",
         texts=("WRONG_VERSION_NUMBER",),
         message="does not use TLS",
-        next_step="omit --tls and the options for certificates",
+        next_step="connect without TLS",
     ),
     _Problem(
         reason="CONNECTION_CLOSED",
         texts=("Socket closed", "Connection reset by peer", "Handshake read failed", "CERTIFICATE_REQUIRED"),
         message="closed the connection before a call: it may require TLS, or a client certificate that it trusts",
-        next_step="use --tls or --ca-file, and --cert-file with --key-file if it requires a client certificate",
+        next_step="connect with TLS, and with a client certificate if it requires one",
     ),
 )
 

@@ -12,6 +12,7 @@ from catalogsync_common.client_tls import ClientTls
 
 from catalogsync_client.caller import Caller
 from catalogsync_client.credentials import Credentials, NoCredentials
+from catalogsync_client.shop import ShopName
 
 CHECK_TIMEOUT_SECONDS: Final = 60.0
 """The time limit of calls that wait for a platform."""
@@ -47,14 +48,14 @@ class ConnectorClient:
         """Close the channel; running calls end."""
         await self._channel.close()
 
-    async def check_shop(self, shop: pb.ShopRef) -> pb.CheckShopResponse:
+    async def check_shop(self, shop: ShopName) -> pb.CheckShopResponse:
         """Check that the shop can be read; the error says why it cannot."""
-        request = pb.CheckShopRequest(shop=shop)
+        request = pb.CheckShopRequest(shop=shop.for_connector())
         return await self._caller.call(self._stub.CheckShop, request, timeout_seconds=CHECK_TIMEOUT_SECONDS)
 
-    async def ensure_webhooks(self, shop: pb.ShopRef, address: str) -> Sequence[pb.WebhookSubscription]:
+    async def ensure_webhooks(self, shop: ShopName, address: str) -> Sequence[pb.WebhookSubscription]:
         """Create and enable the webhooks of the shop at the address, and return them."""
-        request = pb.EnsureWebhooksRequest(shop=shop, address=address)
+        request = pb.EnsureWebhooksRequest(shop=shop.for_connector(), address=address)
         call = self._caller.call(self._stub.EnsureWebhooks, request, timeout_seconds=CHECK_TIMEOUT_SECONDS)
         return (await call).webhooks
 

@@ -12,7 +12,6 @@ CatalogSyncError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ import grpc
 from catalogsync_common.failure import FieldViolation
 from catalogsync_common.status import ReceivedFailure
 
-from catalogsync_client.connection_errors import NEXT_STEPS, explain_connection_failure
+from catalogsync_client.connection_errors import NEXT_STEPS
 
 
 class CatalogSyncError(Exception):
@@ -36,26 +35,6 @@ class CatalogSyncError(Exception):
     def __init__(self, failure: ReceivedFailure) -> None:
         super().__init__(failure.message)
         self.failure = failure
-
-    @staticmethod
-    def of(failure: ReceivedFailure, *, callee: str, timeout: float | None = None) -> CatalogSyncError:
-        """Return the error for a failure, of the class of its reason.
-
-        Args:
-            failure: the failure as received. If the network and not the service failed, its message is replaced.
-            callee: name and address of the service, for the message.
-            timeout: the time limit of the call in seconds, if it had one.
-        """
-        # Imported here: the classes of the reasons are subclasses of this one.
-        from catalogsync_client.reasons import BY_REASON
-
-        if failure.reason:
-            return BY_REASON.get(failure.reason, UnexpectedError)(failure)
-        explained = explain_connection_failure(failure, callee)
-        if explained.reason:
-            return ConnectionFailed(explained)
-        error_class = _BY_STATUS_CODE.get(failure.code, UnexpectedError)
-        return error_class(replace(failure, message=_message(failure, callee, timeout)))
 
     @property
     def reason(self) -> str:
@@ -128,20 +107,3 @@ class TokenUnavailable(CatalogSyncError):
 
 class UnexpectedError(CatalogSyncError):
     """An error with an unknown reason, or without one."""
-
-
-_BY_STATUS_CODE: Mapping[grpc.StatusCode, type[CatalogSyncError]] = {
-    grpc.StatusCode.UNAVAILABLE: ServiceUnavailable,
-    grpc.StatusCode.CANCELLED: ServiceUnavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: CallTimedOut,
-}
-
-
-def _message(failure: ReceivedFailure, callee: str, timeout: float | None) -> str:
-    if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
-        return f"{callee} did not answer within {timeout:g} s"
-    if failure.code is grpc.StatusCode.UNAVAILABLE:
-        return f"{callee} does not answer: {failure.message}"
-    if failure.code is grpc.StatusCode.UNIMPLEMENTED:
-        return f"{callee} does not implement this call: {failure.message}"
-    return f"{callee} answered {failure.code.name}: {failure.message or 'no message'}"

@@ -13,7 +13,7 @@ from catalogsync_client.client import CatalogClient
 from catalogsync_client.reasons import PositionExpired
 from catalogsync_client.resuming_stream import ConnectionCallback
 from catalogsync_client.retry_policy import RetryPolicy
-from catalogsync_client.shop_ref import ShopLike
+from catalogsync_client.shop import ShopLike
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

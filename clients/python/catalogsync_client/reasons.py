@@ -8,9 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
-from catalogsync_client.errors import CatalogSyncError
+import grpc
+from catalogsync_common.status import ReceivedFailure
+
+from catalogsync_client.connection_errors import explain_connection_failure
+from catalogsync_client.errors import (
+    CallTimedOut,
+    CatalogSyncError,
+    ConnectionFailed,
+    ServiceUnavailable,
+    UnexpectedError,
+)
 
 
 class ReasonedError(CatalogSyncError):
@@ -314,3 +325,36 @@ BY_REASON: Final[Mapping[str, type[ReasonedError]]] = {
     if each not in (TransientError, ShopConnectionError)
 }
 """The class of each reason."""
+
+_BY_STATUS_CODE: Mapping[grpc.StatusCode, type[CatalogSyncError]] = {
+    grpc.StatusCode.UNAVAILABLE: ServiceUnavailable,
+    grpc.StatusCode.CANCELLED: ServiceUnavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: CallTimedOut,
+}
+
+
+def error_of(failure: ReceivedFailure, *, callee: str, timeout: float | None = None) -> CatalogSyncError:
+    """Return the error for a failure, of the class of its reason.
+
+    Args:
+        failure: the failure as received. If the network and not the service failed, its message is replaced.
+        callee: name and address of the service, for the message.
+        timeout: the time limit of the call in seconds, if it had one.
+    """
+    if failure.reason:
+        return BY_REASON.get(failure.reason, UnexpectedError)(failure)
+    explained = explain_connection_failure(failure, callee)
+    if explained.reason:
+        return ConnectionFailed(explained)
+    error_class = _BY_STATUS_CODE.get(failure.code, UnexpectedError)
+    return error_class(replace(failure, message=_message(failure, callee, timeout)))
+
+
+def _message(failure: ReceivedFailure, callee: str, timeout: float | None) -> str:
+    if failure.code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
+        return f"{callee} did not answer within {timeout:g} s"
+    if failure.code is grpc.StatusCode.UNAVAILABLE:
+        return f"{callee} does not answer: {failure.message}"
+    if failure.code is grpc.StatusCode.UNIMPLEMENTED:
+        return f"{callee} does not implement this call: {failure.message}"
+    return f"{callee} answered {failure.code.name}: {failure.message or 'no message'}"

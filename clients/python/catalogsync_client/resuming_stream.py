@@ -14,6 +14,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import WatchSyncResponse
 from catalogsync_common.status import ReceivedFailure, read_failure
 
 from catalogsync_client.errors import CatalogSyncError
+from catalogsync_client.reasons import error_of
 from catalogsync_client.retry_policy import RetryPolicy
 
 
@@ -40,7 +41,8 @@ ConnectionCallback: TypeAlias = Callable[[Disconnect | None], None]
 """Called with a Disconnect when a stream broke, and with None when messages arrive again."""
 
 
-async def _has_no_other_token() -> bool:
+async def has_no_other_token() -> bool:
+    """Return False: the credentials do not change."""
     return False
 
 
@@ -59,7 +61,7 @@ class ResumingStream(Generic[M]):
         callee: str,
         retry_policy: RetryPolicy,
         on_connection: ConnectionCallback | None = None,
-        renew_token: Callable[[], Awaitable[bool]] = _has_no_other_token,
+        renew_token: Callable[[], Awaitable[bool]] = has_no_other_token,
         starts_over: Callable[[ReceivedFailure], bool] = lambda failure: False,
     ) -> None:
         """Prepare a stream.
@@ -100,7 +102,7 @@ class ResumingStream(Generic[M]):
                 if self._must_reconnect:
                     continue
                 failure = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message="the stream ended too early")
-                error = CatalogSyncError.of(failure, callee=self._callee)
+                error = error_of(failure, callee=self._callee)
             except CatalogSyncError as raised:
                 error = raised
             backoff = await self._backoff_after(error)
@@ -156,4 +158,4 @@ async def _read(call: grpc.aio.UnaryStreamCall[Any, M], stall_seconds: float, ca
         failure = await read_failure(error, call)
     else:
         return None if message is grpc.aio.EOF else cast("M", message)
-    raise CatalogSyncError.of(failure, callee=callee)
+    raise error_of(failure, callee=callee)

@@ -10,7 +10,7 @@ import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync, WatchSyncResponse
 from catalogsync_common.status import ReceivedFailure
 
-from catalogsync_client.resuming_stream import ConnectionCallback, ResumingStream
+from catalogsync_client.resuming_stream import ConnectionCallback, ResumingStream, has_no_other_token
 from catalogsync_client.retry_policy import RetryPolicy
 from catalogsync_client.sync_state import has_ended
 
@@ -24,7 +24,7 @@ async def watch(
     after_revision: int = 0,
     on_connection: ConnectionCallback | None = None,
     retry_policy: RetryPolicy,
-    renew_token: Callable[[], Awaitable[bool]],
+    renew_token: Callable[[], Awaitable[bool]] = has_no_other_token,
 ) -> AsyncGenerator[Sync, None]:
     """Watch a sync until it ends; the terminal snapshot is never missed.
 

@@ -15,8 +15,8 @@ from uuid import UUID
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from catalogsync_cli.resuming_stream import Disconnect, RetryPolicy
-from catalogsync_cli.watch_client import Stream, watch
+from catalogsync_client import Disconnect, RetryPolicy
+from catalogsync_client.watch import WatchCall, watch
 from catalogsync_common.settings import ListenAddress
 from pydantic import SecretStr
 
@@ -52,7 +52,7 @@ class Watcher:
             async for self.last in snapshots:
                 self.revisions.append(self.last.revision)
 
-    def _open(self, revision: int) -> Stream:
+    async def _open(self, revision: int) -> WatchCall:
         return self._stub.WatchSync(pb.WatchSyncRequest(sync_id=self._sync_id, after_revision=revision))
 
     def _on_connection(self, disconnect: Disconnect | None) -> None:

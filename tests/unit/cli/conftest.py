@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from catalogsync.catalog.v1.catalog_service_pb2 import Shop
 
-from tests.fakes.catalog_service import CatalogServer, FakeCatalog
+from tests.fakes.catalog_service import CatalogServer
 from tests.fakes.checking_connector import CheckingConnector, serve_connector
 from tests.waiting import TIMEOUT_SECONDS, until
 
@@ -99,20 +98,6 @@ class CommandLine:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[CatalogServer]:
-    server = CatalogServer(FakeCatalog())
-    await server.start()
-    yield server
-    await server.kill()
-    await server.fake.close()
-
-
-@pytest.fixture
-def catalog(server: CatalogServer) -> FakeCatalog:
-    return server.fake
-
-
-@pytest.fixture
 def connector() -> CheckingConnector:
     return CheckingConnector()
 
@@ -122,11 +107,6 @@ async def run(server: CatalogServer, connector: CheckingConnector) -> AsyncItera
     connector_server, address = await serve_connector(connector)
     yield CommandLine(server.address, address)
     await connector_server.stop(None)
-
-
-@pytest.fixture
-def shop() -> Shop:
-    return Shop(platform="shopify", domain="demo.myshopify.com")
 
 
 eventually = until

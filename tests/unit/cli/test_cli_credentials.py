@@ -11,10 +11,9 @@ from pathlib import Path
 import jwt
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
-from catalogsync_cli.client import CatalogClient, open_catalog
+from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options
-from catalogsync_cli.errors import CallFailed
-from catalogsync_cli.resuming_stream import RetryPolicy
+from catalogsync_client import CatalogClient, CatalogSyncError, RetryPolicy
 from catalogsync_common.auth.access_rules import AccessRules
 from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.auth.secret_keys import HmacKeys, ServiceSecrets
@@ -115,7 +114,7 @@ async def test_a_watch_with_an_expired_token_and_no_other_one_fails(
     sync = catalog.add_sync(shop)
     catalog.errors["WatchSync"] = [FailureWithReason("TOKEN_EXPIRED")] * 2
     async with open_catalog(Options(catalog=server.address, token_file=token_file)) as client:
-        with pytest.raises(CallFailed) as caught:
+        with pytest.raises(CatalogSyncError) as caught:
             await within_timeout(watch_with(client, sync))
     assert caught.value.failure.reason == "TOKEN_EXPIRED"
     assert len(catalog.requests) == 1

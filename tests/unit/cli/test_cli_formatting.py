@@ -10,7 +10,6 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Progress, RecordCounts, S
 from catalogsync_cli.formatting import (
     age_text,
     counts_text,
-    has_ended,
     progress_text,
     queue_text,
     rate_text,
@@ -20,6 +19,7 @@ from catalogsync_cli.formatting import (
     summary_lines,
     waiting_text,
 )
+from catalogsync_client import has_ended
 from google.rpc.error_details_pb2 import ErrorInfo
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse, Sync
-from catalogsync_cli.shop import ShopName
+from catalogsync_client import ShopName
 
 from demo.stack import DemoShop, _write_credentials
 from demo.syncs import SyncResult

@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
-import grpc
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync
-from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from catalogsync_cli.client import open_catalog
-from catalogsync_cli.command import Options
-from catalogsync_cli.resuming_stream import RetryPolicy
+from catalogsync_client import CatalogClient, RetryPolicy
 from catalogsync_common import channel
 
 from tests.fakes.catalog_service import CatalogServer
@@ -26,30 +20,12 @@ ROOT = Path(__file__).parents[3]
 HEARTBEAT_SECONDS = 30
 """The maximum interval, by the contract of WatchSync."""
 STALL_SECONDS = 1.0
-Watch = Callable[[str, str], AsyncIterator[Sync]]
 
 
-def example() -> ModuleType:
-    """Import examples/python-bff/follow.py."""
-    spec = spec_from_file_location("follow", ROOT / "examples/python-bff/follow.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-async def watch_with_the_cli(address: str, sync_id: str) -> AsyncIterator[Sync]:
+async def watch(address: str, sync_id: str) -> AsyncIterator[Sync]:
     retry_policy = RetryPolicy(stall_seconds=STALL_SECONDS, initial_backoff_seconds=0.05, max_backoff_seconds=0.2)
-    async with open_catalog(Options(catalog=address)) as client:
+    async with CatalogClient(address) as client:
         async for sync in client.watch(sync_id, retry_policy=retry_policy):
-            yield sync
-
-
-async def watch_with_the_python_bff(address: str, sync_id: str) -> AsyncIterator[Sync]:
-    follow = example()
-    async with grpc.aio.insecure_channel(address, options=follow.CHANNEL_OPTIONS) as channel_:
-        async for sync in follow.watch(CatalogServiceStub(channel_), sync_id, stall_seconds=STALL_SECONDS):
             yield sync
 
 
@@ -73,10 +49,9 @@ async def other_process(sync: Sync) -> AsyncIterator[tuple[asyncio.subprocess.Pr
         await process.communicate()
 
 
-@pytest.mark.parametrize("watch", [watch_with_the_cli, watch_with_the_python_bff])
 @pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
 async def test_a_watch_leaves_a_dead_replica_and_continues_after_the_last_revision(
-    server: CatalogServer, shop: Shop, watch: Watch, fault: signal.Signals
+    server: CatalogServer, shop: Shop, fault: signal.Signals
 ) -> None:
     sync = server.fake.add_sync(shop, state=Sync.STATE_RUNNING)
     await server.kill()
@@ -94,11 +69,8 @@ async def test_a_watch_leaves_a_dead_replica_and_continues_after_the_last_revisi
     assert set(requested) == {1}
 
 
-@pytest.mark.parametrize(
-    "options", [channel._OPTIONS, example().CHANNEL_OPTIONS], ids=["catalogsync_cli", "python-bff"]
-)
-def test_a_dead_connection_is_dropped_within_two_heartbeats(options: tuple[tuple[str, int | str], ...]) -> None:
-    settings = dict(options)
+def test_a_dead_connection_is_dropped_within_two_heartbeats() -> None:
+    settings = dict(channel._OPTIONS)
     dropped_ms = int(settings["grpc.keepalive_time_ms"]) + int(settings["grpc.keepalive_timeout_ms"])
     assert dropped_ms <= 2 * HEARTBEAT_SECONDS * 1000
     # Otherwise gRPC sends at most one ping per minute on a connection without requests.
@@ -106,4 +78,4 @@ def test_a_dead_connection_is_dropped_within_two_heartbeats(options: tuple[tuple
 
 
 def test_a_stream_counts_as_dead_after_two_missed_heartbeats() -> None:
-    assert RetryPolicy().stall_seconds == example().STALL_SECONDS == 2 * HEARTBEAT_SECONDS
+    assert RetryPolicy().stall_seconds == 2 * HEARTBEAT_SECONDS

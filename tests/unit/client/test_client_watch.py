@@ -11,21 +11,18 @@ from typing import Any
 import grpc
 import pytest
 from catalogsync.catalog.v1.catalog_service_pb2 import Shop, Sync, WatchSyncResponse
-from catalogsync_cli.client import CatalogClient, open_catalog
-from catalogsync_cli.command import Options
-from catalogsync_cli.errors import CallFailed
-from catalogsync_cli.resuming_stream import Disconnect, RetryPolicy
+from catalogsync_client import CatalogClient, CatalogSyncError, Disconnect, RetryPolicy
 
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
-from tests.unit.cli.conftest import eventually
 from tests.waiting import TIMEOUT_SECONDS
+from tests.waiting import until as eventually
 
 QUICK = RetryPolicy(stall_seconds=0.5, give_up_seconds=20, initial_backoff_seconds=0.05, max_backoff_seconds=0.2)
 
 
 @pytest.fixture
 async def client(server: CatalogServer) -> AsyncIterator[CatalogClient]:
-    async with open_catalog(Options(catalog=server.address)) as client:
+    async with CatalogClient(server.address) as client:
         yield client
 
 
@@ -218,7 +215,7 @@ async def test_the_terminal_snapshot_is_yielded_even_if_its_revision_was_seen(
 
 
 async def test_a_permanent_error_is_raised_at_once(catalog: FakeCatalog, client: CatalogClient) -> None:
-    with pytest.raises(CallFailed) as raised:
+    with pytest.raises(CatalogSyncError) as raised:
         await Watching(client, Sync(sync_id="unknown")).wait()
     assert raised.value.failure.reason == "SYNC_NOT_FOUND"
     assert len(watch_requests(catalog)) == 1
@@ -230,7 +227,7 @@ async def test_a_watch_gives_up_when_no_message_arrives_for_long(
     sync = server.fake.add_sync(shop)
     await server.kill()
     retry_policy = RetryPolicy(give_up_seconds=0.5, initial_backoff_seconds=0.1, max_backoff_seconds=0.1)
-    with pytest.raises(CallFailed) as raised:
+    with pytest.raises(CatalogSyncError) as raised:
         await Watching(client, sync, retry_policy=retry_policy).wait()
     assert raised.value.failure.code is grpc.StatusCode.UNAVAILABLE
 
