@@ -20,9 +20,10 @@ from catalogsync_client.credentials import is_sendable
 from catalogsync_common.call_context import correlated
 from catalogsync_common.client_tls import ClientTls, ClientTlsInvalid
 
+from catalogsync_cli.contexts import ContextInvalid, config_file, load_contexts
 from catalogsync_cli.errors import error_document, error_line
 from catalogsync_cli.exit_codes import ExitCode, exit_code_of_failure
-from catalogsync_cli.output import print_notice
+from catalogsync_cli.output import OutputFormat, print_notice
 
 DEFAULT_CATALOG = "127.0.0.1:50051"
 DEFAULT_CONNECTOR = "127.0.0.1:50052"
@@ -50,7 +51,12 @@ class Options:
     key_file: str = ""
     timeout: float | None = None
     """Seconds that one call may take; None: the default of the call."""
-    json: bool = False
+    output: OutputFormat = OutputFormat.TABLE
+
+    @property
+    def json(self) -> bool:
+        """Whether to print JSON, errors included."""
+        return self.output is OutputFormat.JSON
 
     @property
     def catalog_hint(self) -> str:
@@ -139,7 +145,12 @@ def _option_decorators(*, hidden: bool) -> list[Callable[[F], F]]:
     token_file = "File with the token, read again before each call. [env: CATALOGSYNC_TOKEN_FILE]"
     secret = "name:secret of a service; connector_svc takes no tokens. [env: CATALOGSYNC_SERVICE_SECRET]"
     timeout = f"Time limit of one call, in seconds. [{defaults}]"
+    context = "Context to use instead of the current one; see `catalogsync context`. [env: CATALOGSYNC_CONTEXT]"
     return [
+        # Eager: its settings are stored before those of the other options, which override them.
+        option(
+            "--context", "CATALOGSYNC_CONTEXT", context, metavar="NAME", is_eager=True, callback=_store_context
+        ),
         option("--catalog", "CATALOGSYNC_CATALOG", catalog, metavar="HOST:PORT"),
         option("--connector", "CATALOGSYNC_CONNECTOR", connector, metavar="HOST:PORT"),
         option("--token", "CATALOGSYNC_TOKEN", token, metavar="TOKEN", callback=_store_credential),
@@ -161,7 +172,21 @@ def _option_decorators(*, hidden: bool) -> list[Callable[[F], F]]:
         option("--cert-file", "CATALOGSYNC_CERT_FILE", cert_file, metavar="FILE"),
         option("--key-file", "CATALOGSYNC_KEY_FILE", key_file, metavar="FILE"),
         option("--timeout", None, timeout, type=click.FloatRange(min=0, min_open=True)),
-        option("--json", None, "Print JSON, errors included.", is_flag=True, hidden=False),
+        option(
+            "--output",
+            "CATALOGSYNC_OUTPUT",
+            f"Format: {', '.join(OutputFormat)} (more columns). [default: table; env: CATALOGSYNC_OUTPUT]",
+            type=click.Choice(OutputFormat, case_sensitive=False),
+            hidden=False,
+        ),
+        option(
+            "--json",
+            None,
+            "Print JSON, errors included; same as --output json.",
+            is_flag=True,
+            hidden=False,
+            callback=_store_json,
+        ),
     ]
 
 
@@ -175,6 +200,27 @@ def _store_option(ctx: click.Context, param: click.Parameter, value: Any) -> Non
         return
     options: Options = ctx.obj or Options()
     ctx.obj = replace(options, **{str(param.name): value})
+
+
+def _store_context(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Store the settings of the named context, or of the current one; explicit options override them."""
+    if ctx.obj is not None and value is None:
+        # Of a subcommand: the top-level command has stored the current context.
+        return
+    try:
+        contexts = load_contexts(config_file())
+        name = value or contexts.current
+        settings: dict[str, Any] = dict(contexts.get(name)) if name else {}
+    except ContextInvalid as error:
+        raise click.UsageError(str(error)) from None
+    if token_file := settings.get("token_file"):
+        settings["token_file"] = Path(token_file)
+    ctx.obj = replace(ctx.obj or Options(), **settings)
+
+
+def _store_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.obj = replace(ctx.obj or Options(), output=OutputFormat.JSON)
 
 
 def _store_credential(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

@@ -6,7 +6,9 @@ from catalogsync.catalog.v1.catalog_service_pb2 import Item
 from catalogsync.types.v1.product_pb2 import Money, ProductStatus
 
 from catalogsync_cli.formatting import enum_name
+from catalogsync_cli.output import time_text
 
+MORE_ITEM_COLUMNS = ("BARCODE", "CHANGED", "IMAGE")
 ITEM_COLUMNS = ("ITEM", "PRODUCT", "TITLE", "SKU", "PRICE", "STOCK", "STATUS")
 
 
@@ -23,6 +25,11 @@ def item_row(found: Item) -> tuple[str, ...]:
         stock_text(found),
         status,
     )
+
+
+def more_item_cells(found: Item) -> tuple[str, ...]:
+    """Return the cells of an item below MORE_ITEM_COLUMNS."""
+    return found.barcode or "-", time_text(found, "update_time"), found.image_url or "-"
 
 
 def status_text(status: ProductStatus.ValueType) -> str:

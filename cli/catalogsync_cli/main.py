@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NoReturn
 
 import click
 
 from catalogsync_cli.command import group_options
-from catalogsync_cli.commands.items import item, items
-from catalogsync_cli.commands.manage_shops import schedule, shops
-from catalogsync_cli.commands.products import product, products
-from catalogsync_cli.commands.shops import check, platforms, status
-from catalogsync_cli.commands.syncs import sync
-from catalogsync_cli.commands.token import token
-from catalogsync_cli.commands.verify import verify
-from catalogsync_cli.commands.webhooks import webhooks
 from catalogsync_cli.exit_codes import HELP, ExitCode
+from catalogsync_cli.lazy_group import LazyGroup
 from catalogsync_cli.output import print_notice
 
 EPILOG = f"""\b
@@ -33,29 +29,36 @@ Errors are {{"error": ...}} on standard error.
 {HELP}"""
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+_COMMANDS: Mapping[str, str] = {
+    "check": "shops:check",
+    "completion": "completion:completion",
+    "context": "context:context",
+    "item": "items:item",
+    "items": "items:items",
+    "platforms": "shops:platforms",
+    "product": "products:product",
+    "products": "products:products",
+    "schedule": "manage_shops:schedule",
+    "shops": "manage_shops:shops",
+    "status": "shops:status",
+    "sync": "syncs:sync",
+    "token": "token:token",
+    "verify": "verify:verify",
+    "webhooks": "webhooks:webhooks",
+}
+"""Module below `catalogsync_cli.commands` and name of each command."""
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy_commands={name: f"catalogsync_cli.commands.{target}" for name, target in _COMMANDS.items()},
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="catalogsync-cli")
 @group_options
 def catalogsync() -> None:
     """Sync product catalogs from e-commerce platforms and show stored items."""
-
-
-for _command in (
-    check,
-    platforms,
-    shops,
-    sync,
-    schedule,
-    status,
-    verify,
-    products,
-    product,
-    items,
-    item,
-    token,
-    webhooks,
-):
-    catalogsync.add_command(_command)
 
 
 def main() -> NoReturn:
@@ -67,13 +70,21 @@ def _exit_code(command: click.Command, arguments: list[str]) -> ExitCode | int:
     try:
         return command.main(arguments, prog_name="catalogsync", standalone_mode=False) or ExitCode.OK
     except click.ClickException as error:
-        _print_usage_error(error, as_json="--json" in arguments)
+        _print_usage_error(error, as_json=_wants_json(arguments))
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return ExitCode.INTERRUPTED
     except Exception as error:
         print_notice(f"Error: internal error: {type(error).__name__} [INTERNAL]; please report it")
         return ExitCode.INTERNAL
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Return whether the command line asks for JSON, although it cannot be parsed."""
+    return os.environ.get("CATALOGSYNC_OUTPUT") == "json" or any(
+        word in ("--json", "--output=json") or (before, word) == ("--output", "json")
+        for before, word in pairwise(["", *arguments])
+    )
 
 
 def _print_usage_error(error: click.ClickException, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from textwrap import wrap
 from typing import Any, Generic, TypeVar
 
@@ -35,18 +36,42 @@ _MIN_FOLDED_WIDTH = 24
 _COLUMN_GAP = 2
 """Spaces between two columns."""
 
+_STATE_STYLES: Mapping[str, str] = {
+    "SUCCEEDED": "green",
+    "HEALTHY": "green",
+    "RUNNING": "cyan",
+    "PENDING": "cyan",
+    "CANCELLED": "yellow",
+    "FAILING": "yellow",
+    "FAILED": "red",
+    "BROKEN": "red",
+}
+"""The colour of a cell that consists of a state, on terminals with colours."""
+
 M = TypeVar("M", bound=Message)
 
 
-def make_console() -> Console:
+class OutputFormat(StrEnum):
+    """How responses are printed."""
+
+    TABLE = "table"
+    """For people; as wide as the terminal."""
+    WIDE = "wide"
+    """Tables with more columns, as wide as they are."""
+    JSON = "json"
+    """For programs."""
+
+
+def make_console(output: OutputFormat = OutputFormat.TABLE) -> Console:
     """Return the console on standard output.
 
-    Live displays are drawn on a terminal only, whatever FORCE_COLOR says. In a pipe or a file the length of lines
-    is not limited, whatever COLUMNS says.
+    Live displays are drawn on a terminal only, whatever FORCE_COLOR says. In a pipe or a file, and with `wide`,
+    the length of lines is not limited, whatever COLUMNS says.
     """
     terminal = sys.stdout.isatty()
     live = terminal and os.environ.get("TERM", "") not in ("", "dumb")
-    return Console(file=sys.stdout, force_interactive=live, width=None if terminal else _UNLIMITED_WIDTH)
+    limited = terminal and output is not OutputFormat.WIDE
+    return Console(file=sys.stdout, force_interactive=live, width=None if limited else _UNLIMITED_WIDTH)
 
 
 def print_json(message: Message) -> None:
@@ -114,7 +139,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column not in _FOLDING_COLUMNS)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(cell, style=_STATE_STYLES.get(cell, "")) for cell in row))
     return table
 
 
@@ -164,11 +189,16 @@ class Listing(Generic[M]):
     row: Callable[[M], Sequence[str]]
     short_row: Callable[[M], Sequence[str]] | None = None
     """The cells of `row` in fewer characters, for terminals that `row` does not fit."""
+    more_columns: Sequence[str] = ()
+    """The columns that a wide table has after `columns`."""
+    more_cells: Callable[[M], Sequence[str]] = lambda record: ()
+    """The cells below them."""
 
-    async def print(self, limit: int, *, as_json: bool) -> ExitCode:
+    async def print(self, limit: int, *, output: OutputFormat) -> ExitCode:
         """Print at most `limit` records, and a notice when there are more."""
         left, token = limit, ""
-        console = make_console()
+        console = make_console(output)
+        as_json = output is OutputFormat.JSON
         while True:
             page, token = await self.fetch(min(left, self.max_page_size), token)
             records = page[:left]
@@ -177,7 +207,7 @@ class Listing(Generic[M]):
                 for record in records:
                     print_json(record)
             elif records:
-                self._print_table(console, records)
+                self._print_table(console, records, wide=output is OutputFormat.WIDE)
             if not token:
                 break
             if not left:
@@ -187,6 +217,10 @@ class Listing(Generic[M]):
             print_notice("No results.")
         return ExitCode.OK
 
-    def _print_table(self, console: Console, records: Sequence[M]) -> None:
+    def _print_table(self, console: Console, records: Sequence[M], *, wide: bool) -> None:
+        if wide:
+            rows = [(*self.row(record), *self.more_cells(record)) for record in records]
+            print_table(console, (*self.columns, *self.more_columns), rows)
+            return
         short = [self.short_row(record) for record in records] if self.short_row else ()
         print_table(console, self.columns, [self.row(record) for record in records], short_rows=short)

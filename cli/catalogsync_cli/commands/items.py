@@ -12,7 +12,15 @@ from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.commands.follow_items import follow
 from catalogsync_cli.exit_codes import ExitCode
-from catalogsync_cli.item_text import ITEM_COLUMNS, item_row, money_text, status_text, stock_text
+from catalogsync_cli.item_text import (
+    ITEM_COLUMNS,
+    MORE_ITEM_COLUMNS,
+    item_row,
+    money_text,
+    more_item_cells,
+    status_text,
+    stock_text,
+)
 from catalogsync_cli.output import (
     LIMIT,
     Listing,
@@ -77,8 +85,15 @@ async def _items(request: ListItemsRequest, limit: int, options: Options) -> Exi
             page = await client.list_items(request)
             return page.items, page.next_page_token
 
-        listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=ITEM_COLUMNS, row=item_row)
-        return await listing.print(limit, as_json=options.json)
+        listing = Listing(
+            fetch=fetch,
+            max_page_size=_MAX_PAGE_SIZE,
+            columns=ITEM_COLUMNS,
+            row=item_row,
+            more_columns=MORE_ITEM_COLUMNS,
+            more_cells=more_item_cells,
+        )
+        return await listing.print(limit, output=options.output)
 
 
 @click.command()

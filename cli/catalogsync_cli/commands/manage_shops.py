@@ -33,7 +33,7 @@ from catalogsync_cli.commands.shop_fields import (
     schedule_fields,
 )
 from catalogsync_cli.exit_codes import ExitCode
-from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, print_notice
+from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, print_notice, time_text
 from catalogsync_cli.shop import SHOP, SHOP_REF
 
 _MAX_PAGE_SIZE = 500
@@ -104,8 +104,15 @@ async def _list(request: ListShopsRequest, limit: int, options: Options) -> Exit
             page = await client.list_shops(request)
             return page.shops, page.next_page_token
 
-        listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=_SHOP_COLUMNS, row=_shop_row)
-        return await listing.print(limit, as_json=options.json)
+        listing = Listing(
+            fetch=fetch,
+            max_page_size=_MAX_PAGE_SIZE,
+            columns=_SHOP_COLUMNS,
+            row=_shop_row,
+            more_columns=("CURRENCY", "REGISTERED", "PLATFORM ID"),
+            more_cells=_more_shop_cells,
+        )
+        return await listing.print(limit, output=options.output)
 
 
 def _shop_row(details: ShopDetails) -> tuple[str, ...]:
@@ -118,6 +125,11 @@ def _shop_row(details: ShopDetails) -> tuple[str, ...]:
         connection_state(details.connection),
         next_sync_text(details.schedule),
     )
+
+
+def _more_shop_cells(details: ShopDetails) -> tuple[str, ...]:
+    shop = details.shop
+    return shop.currency_code or "-", time_text(details, "create_time"), shop.platform_shop_id or "-"
 
 
 @shops.command()

@@ -43,7 +43,7 @@ async def _products(request: ListProductsRequest, limit: int, options: Options) 
             return page.products, page.next_page_token
 
         listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=_PRODUCT_COLUMNS, row=_product_row)
-        return await listing.print(limit, as_json=options.json)
+        return await listing.print(limit, output=options.output)
 
 
 @click.command()

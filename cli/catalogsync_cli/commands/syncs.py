@@ -16,6 +16,7 @@ from catalogsync_cli.command import Options, command_options, current_options, r
 from catalogsync_cli.exit_codes import ExitCode
 from catalogsync_cli.formatting import (
     enum_name,
+    error_reason,
     error_text,
     outcome_text,
     progress_text,
@@ -39,6 +40,7 @@ from catalogsync_cli.watch_view import watch_sync
 _MAX_PAGE_SIZE = 500
 _STATES = {name.removeprefix("STATE_").lower(): number for name, number in Sync.State.items() if number}
 _SYNC_COLUMNS = ("SYNC", "SHOP", "STATE", "MODE", "PROGRESS", "CREATED", "ENDED")
+_MORE_SYNC_COLUMNS = ("TRIGGER", "ATTEMPTS", "ISSUES", "REASON", "CORRELATION ID")
 _ISSUE_COLUMNS = ("NO", "REASON", "PRODUCT", "ITEM", "FIELD", "MESSAGE", "VALUE")
 
 
@@ -229,8 +231,10 @@ async def _list(request: ListSyncsRequest, limit: int, options: Options) -> Exit
             columns=_SYNC_COLUMNS,
             row=_sync_row,
             short_row=_short_sync_row,
+            more_columns=_MORE_SYNC_COLUMNS,
+            more_cells=_more_sync_cells,
         )
-        return await listing.print(limit, as_json=options.json)
+        return await listing.print(limit, output=options.output)
 
 
 @sync.command()
@@ -251,7 +255,7 @@ async def _issues(request: ListSyncIssuesRequest, limit: int, options: Options) 
             return page.issues, page.next_page_token
 
         listing = Listing(fetch=fetch, max_page_size=_MAX_PAGE_SIZE, columns=_ISSUE_COLUMNS, row=_issue_row)
-        return await listing.print(limit, as_json=options.json)
+        return await listing.print(limit, output=options.output)
 
 
 def _sync_row(found: Sync) -> tuple[str, ...]:
@@ -269,6 +273,16 @@ def _sync_cells(found: Sync) -> tuple[str, ...]:
         state_name(found),
         enum_name(Sync.Mode.Name, found.mode, "MODE_"),
         progress_text(found),
+    )
+
+
+def _more_sync_cells(found: Sync) -> tuple[str, ...]:
+    return (
+        enum_name(Sync.Trigger.Name, found.trigger, "TRIGGER_"),
+        f"{found.attempt_count:,}",
+        f"{found.progress.issue_count:,}",
+        error_reason(found) or "-",
+        found.correlation_id,
     )
 
 

@@ -50,6 +50,7 @@ class CommandLine:
             "CATALOGSYNC_CATALOG": catalog,
             "CATALOGSYNC_CONNECTOR": connector,
             "CATALOGSYNC_TOKEN": TOKEN,
+            "CATALOGSYNC_CONFIG": "/nonexistent/config.toml",
         }
 
     async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:

@@ -157,3 +157,39 @@ async def test_the_help_never_cuts_the_summary_of_a_command(run: CommandLine, co
     result = await run(*command, "--help", COLUMNS="80")
     assert result.code == 0
     assert "..." not in result.out.partition("Commands:")[2].partition("\n\n")[0]
+
+
+def test_a_state_has_a_colour_on_a_terminal_with_colours_and_none_elsewhere() -> None:
+    for colours in (True, False):
+        out = StringIO()
+        console = Console(file=out, width=80, color_system="standard" if colours else None, force_terminal=colours)
+        print_table(console, COLUMNS, [(ID, "FAILED", "FAILED to read")])
+        assert ("\x1b[31mFAILED" in out.getvalue()) is colours
+        assert "\x1b[31mFAILED to" not in out.getvalue()
+
+
+async def test_a_wide_table_has_more_columns_and_is_not_folded_on_a_terminal(
+    run: CommandLine, syncs: list[Sync]
+) -> None:
+    out = await on_terminal(run, 60, "sync", "list", "--output", "wide")
+    lines = out.splitlines()
+    assert all(column in lines[0] for column in ("STATE", "REASON", "CORRELATION ID"))
+    assert len(lines) == len(syncs) + 1
+
+
+async def test_json_is_chosen_by_an_option_a_shorthand_or_the_environment(
+    run: CommandLine, syncs: list[Sync]
+) -> None:
+    first = await run("sync", "list", "--json")
+    assert len(first.documents) == len(syncs)
+    assert (await run("sync", "list", "--output", "json")).out == first.out
+    assert (await run("--output=json", "sync", "list")).out == first.out
+    assert (await run("sync", "list", CATALOGSYNC_OUTPUT="json")).out == first.out
+    table = await run("sync", "list", "--output", "table", CATALOGSYNC_OUTPUT="json")
+    assert table.out.startswith("SYNC")
+
+
+@pytest.mark.parametrize("arguments", [("--json",), ("--output", "json"), ("--output=json",)])
+async def test_usage_errors_are_json_where_json_is_asked_for(run: CommandLine, arguments: tuple[str, ...]) -> None:
+    result = await run("sync", "list", "--limit", "none", *arguments)
+    assert (result.code, result.error["reason"]) == (2, "USAGE")
