@@ -30,8 +30,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def context() -> None:
     """Manage contexts: the addresses of several installations.
 
-    A context is a name for addresses and files of credentials. The current context applies to each command; --context NAME or CATALOGSYNC_CONTEXT chooses another one. Options
-    and other environment variables override it.
+    A context is a name for addresses and files of credentials. The current context applies to each command;
+    --context NAME or CATALOGSYNC_CONTEXT chooses another one. Options and other environment variables override it.
     """
 
 
