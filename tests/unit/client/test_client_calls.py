@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
@@ -28,6 +29,13 @@ async def succeed(catalog: FakeCatalog, sync_id: str) -> None:
 
 async def fail(catalog: FakeCatalog, sync_id: str) -> None:
     await catalog.change(sync_id, state=pb.Sync.STATE_FAILED)
+
+
+def test_every_method_of_the_service_is_called_by_the_client() -> None:
+    service = pb.DESCRIPTOR.services_by_name["CatalogService"]
+    source = inspect.getsource(CatalogClient)
+    missing = [method.name for method in service.methods if f"self._stub.{method.name}" not in source]
+    assert missing == []
 
 
 async def test_a_start_that_is_repeated_has_one_request_id(catalog: FakeCatalog, server: CatalogServer) -> None:
