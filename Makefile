@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials chaos fuzz run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials chaos fuzz run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -61,7 +61,10 @@ check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, form
 	@$(BIN)/python -m tests.security.access_table --check
 	@$(MAKE) --no-print-directory gen GEN_OUT=.gen-check
 	@diff -r --exclude=__pycache__ --exclude='*.egg-info' .gen-check/catalogsync gen/catalogsync \
-	  && rm -rf .gen-check || { echo 'gen/ is stale: run make gen'; exit 1; }
+	  || { echo 'gen/ is stale: run make gen'; exit 1; }
+	@test ! -d .gen-check/$(TYPESCRIPT_GEN) || diff -r .gen-check/$(TYPESCRIPT_GEN) $(TYPESCRIPT_GEN) \
+	  || { echo '$(TYPESCRIPT_GEN) is stale: run make gen'; exit 1; }
+	@rm -rf .gen-check
 
 security-table: $(BIN)/.synced ## Write the table of docs/security.md from the access rules of the contract
 	@$(BIN)/python -m tests.security.access_table
@@ -85,12 +88,35 @@ GEN_BIN := .venv-gen/bin
 	@UV_PROJECT_ENVIRONMENT=.venv-gen $(UV) sync --quiet --frozen --only-group gen
 	@touch $@
 
-gen: .venv-gen/.synced $(GOOGLE_PROTOS)/.synced ## Generate gen/ from protos/
+gen: .venv-gen/.synced $(GOOGLE_PROTOS)/.synced ## Generate gen/ and the TypeScript of clients/typescript from protos/
 	@rm -rf $(GEN_OUT)/catalogsync/{catalog,connector,errors,options,types} && mkdir -p $(GEN_OUT)/catalogsync
 	@PATH="$(CURDIR)/$(GEN_BIN):$$PATH" $(GEN_BIN)/python -m grpc_tools.protoc -I protos -I $(GOOGLE_PROTOS) \
 	  --python_out=$(GEN_OUT) --grpc_python_out=$(GEN_OUT) \
 	  --mypy_out=quiet:$(GEN_OUT) --mypy_grpc_out=quiet,only_async:$(GEN_OUT) $(PROTOS)
 	@test $(GEN_OUT) = gen || cp gen/catalogsync/{py.typed,service_config.json} $(GEN_OUT)/catalogsync/
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory gen-typescript; \
+	  else echo 'npm is not installed: $(TYPESCRIPT_GEN) is neither generated nor checked'; fi
+
+TYPESCRIPT := clients/typescript
+TYPESCRIPT_GEN := $(TYPESCRIPT)/src/gen
+# Below this folder; empty for the repository itself.
+TYPESCRIPT_OUT := $(if $(filter-out gen,$(GEN_OUT)),$(GEN_OUT),.)
+TYPESCRIPT_BUF := PATH="$(CURDIR)/$(TYPESCRIPT)/node_modules/.bin:$$PATH" $(BIN)/buf
+# What the client reads of Google's protos. Without their comments: the repository has no text of others.
+GOOGLE_TYPES := BadRequest ErrorInfo ResourceInfo RetryInfo Status
+
+$(TYPESCRIPT)/node_modules/.installed: $(TYPESCRIPT)/package-lock.json
+	@cd $(TYPESCRIPT) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+gen-typescript: $(TYPESCRIPT)/node_modules/.installed $(GOOGLE_PROTOS)/.synced ## Generate the TypeScript of clients/typescript; `make gen` does it too
+	@rm -rf $(TYPESCRIPT_OUT)/$(TYPESCRIPT_GEN)
+	@$(TYPESCRIPT_BUF) generate --output $(TYPESCRIPT_OUT) --path protos/catalogsync --exclude-path protos/catalogsync/connector
+	@$(TYPESCRIPT_BUF) build --exclude-source-info --output $(GOOGLE_PROTOS)/types.binpb \
+	  $(GOOGLE_TYPES:%=--type google.rpc.%) --type google.api.field_behavior
+	@$(TYPESCRIPT_BUF) generate --output $(TYPESCRIPT_OUT) $(GOOGLE_PROTOS)/types.binpb
+	@{ echo '// @generated from gen/catalogsync/service_config.json'; echo 'export const SERVICE_CONFIG ='; \
+	  cat gen/catalogsync/service_config.json; } > $(TYPESCRIPT_OUT)/$(TYPESCRIPT_GEN)/service_config.ts
 
 FROZEN := protos/frozen.binpb
 

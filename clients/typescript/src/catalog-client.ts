@@ -1,0 +1,333 @@
+/** The client of CatalogService: typed calls, pages as iterators, and watches that resume. */
+
+import { type Client, createClient } from "@connectrpc/connect";
+
+import { isLoopback, parseAddress } from "./address.js";
+import { CatalogTransport } from "./catalog-transport.js";
+import { type CredentialOptions, Credentials } from "./credentials.js";
+import { CatalogError } from "./errors.js";
+import {
+  CatalogService,
+  type ConnectionHealth_State,
+  type Item,
+  type Product,
+  type ShopDetails,
+  type Sync,
+  type Sync_Mode,
+  Sync_State,
+  type SyncIssue,
+  type WatchChangesResponse,
+  type WatchItemsResponse,
+  type WatchSyncsResponse,
+} from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
+import { TlsFiles, type TlsOptions } from "./replica.js";
+import { ReplicaSet } from "./replica-set.js";
+import { ResumingStream, type StreamMessage, type StreamSource, type WatchOptions } from "./resuming-stream.js";
+
+/** Where the catalog is, and who calls. */
+export interface CatalogClientOptions extends CredentialOptions {
+  /** "host:port", several ones separated by commas, or a name with an address for each replica. */
+  readonly address: string;
+  /** true: encrypted, verified by the CAs that Node trusts; or the files to use. Without it: plaintext. */
+  readonly tls?: boolean | TlsOptions | undefined;
+  /** Whether credentials may be sent to another machine without encryption, as behind a proxy that encrypts. */
+  readonly allowPlaintextCredentials?: boolean | undefined;
+}
+
+/** Names a shop: by its id, or by platform and domain. */
+export type ShopName = { readonly shopId: string } | { readonly platform: string; readonly domain: string };
+
+/** Options of a call that is made for a while, such as for all pages. */
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface StartOptions extends CallOptions {
+  readonly mode?: Sync_Mode | undefined;
+  readonly allowMassDelete?: boolean | undefined;
+  /** A UUID, to repeat the call in another process; without it one is created for this call and its retries. */
+  readonly requestId?: string | undefined;
+}
+
+export interface PageOptions extends CallOptions {
+  /** Records per call; the service has a default and a limit for each method. */
+  readonly pageSize?: number | undefined;
+}
+
+export interface ItemFilter extends PageOptions {
+  readonly productId?: string | undefined;
+  readonly sku?: string | undefined;
+  readonly text?: string | undefined;
+  readonly includeDeleted?: boolean | undefined;
+}
+
+export interface ProductFilter extends PageOptions {
+  readonly text?: string | undefined;
+  readonly includeDeleted?: boolean | undefined;
+}
+
+export interface ShopFilter extends PageOptions {
+  readonly merchantId?: string | undefined;
+  readonly platform?: string | undefined;
+  readonly connectionState?: ConnectionHealth_State | undefined;
+}
+
+export interface SyncFilter extends PageOptions {
+  readonly shop?: ShopName | undefined;
+  readonly states?: readonly Sync_State[] | undefined;
+}
+
+export interface WatchSyncOptions extends WatchOptions {
+  /** The last revision that the caller has; default: none. */
+  readonly afterRevision?: bigint | undefined;
+}
+
+export interface FollowOptions extends WatchOptions {
+  /** The position of the last message that the caller has stored; default: from the beginning. */
+  readonly afterPosition?: string | undefined;
+}
+
+export interface SyncAndWaitOptions extends StartOptions, WatchOptions {
+  /** Called with each snapshot, the last one included. */
+  readonly onProgress?: ((sync: Sync) => void) | undefined;
+}
+
+/** Returns whether a sync has ended: SUCCEEDED, FAILED or CANCELLED. */
+export function hasEnded({ state }: Sync): boolean {
+  return state === Sync_State.SUCCEEDED || state === Sync_State.FAILED || state === Sync_State.CANCELLED;
+}
+
+/** Returns a client, which connects with its first call. Close it at the end. */
+export function createCatalogClient(options: CatalogClientOptions): CatalogClient {
+  return new CatalogClient(options);
+}
+
+/** Every method throws CatalogError, or the reason of the caller's signal. */
+export class CatalogClient {
+  /** Every method of CatalogService, with the same deadlines, retries, credentials and errors. Streams end as they do. */
+  readonly rpc: Client<typeof CatalogService>;
+  readonly #replicas: ReplicaSet;
+  readonly #credentials: Credentials;
+
+  constructor(options: CatalogClientOptions) {
+    const { address, tls } = options;
+    this.#credentials = new Credentials(options);
+    const isLocal = parseAddress(address).every(isLoopback);
+    if (!tls && !this.#credentials.isEmpty && !isLocal && !options.allowPlaintextCredentials) {
+      throw new TypeError("credentials are sent over TLS only: set tls, or allowPlaintextCredentials");
+    }
+    this.#replicas = new ReplicaSet(address, tls ? new TlsFiles(tls === true ? {} : tls) : undefined);
+    this.rpc = createClient(CatalogService, new CatalogTransport(this.#replicas, this.#credentials));
+  }
+
+  /** Starts a sync; the call is repeated with the same request_id while the service is unavailable. */
+  async startSync(shop: ShopName, options: StartOptions = {}): Promise<Sync> {
+    const { mode, allowMassDelete, requestId, signal } = options;
+    const request = { shop, ...defined({ mode, allowMassDelete, requestId }) };
+    return required((await this.rpc.startSync(request, defined({ signal }))).sync);
+  }
+
+  /** Starts a sync that continues a FAILED or CANCELLED one from its checkpoint. */
+  async resumeSync(syncId: string, options: CallOptions & { readonly requestId?: string } = {}): Promise<Sync> {
+    const { requestId, signal } = options;
+    return required((await this.rpc.resumeSync({ syncId, ...defined({ requestId }) }, defined({ signal }))).sync);
+  }
+
+  /** Cancels a sync, and returns it. */
+  async cancelSync(syncId: string, { signal }: CallOptions = {}): Promise<Sync> {
+    return required((await this.rpc.cancelSync({ syncId }, defined({ signal }))).sync);
+  }
+
+  /** Returns the current snapshot of a sync. */
+  async getSync(syncId: string, { signal }: CallOptions = {}): Promise<Sync> {
+    return required((await this.rpc.getSync({ syncId }, defined({ signal }))).sync);
+  }
+
+  /**
+   * Yields a sync's snapshots until it ends; the terminal one comes last and is never missed.
+   *
+   * The revision grows from one snapshot to the next, except while the sync is PENDING (the place in the queue changes
+   * without a new revision) and after the catalog was restored from a backup. Resumes by itself after broken
+   * connections, drains, expired tokens and silent replicas.
+   */
+  async *watchSync(syncId: string, options: WatchSyncOptions = {}): AsyncGenerator<Sync, void> {
+    let revision = options.afterRevision ?? 0n;
+    let queuePosition: number | undefined;
+    const messages = this.#resume(options, {
+      method: "WatchSync",
+      open: (client, call) => client.watchSync({ syncId, afterRevision: revision }, call),
+      startsOver: (error) => {
+        if (error.reason !== "REVISION_IN_FUTURE" || revision === 0n) return false;
+        // The catalog was restored from a backup: the revisions that were seen do not exist any more.
+        revision = 0n;
+        return true;
+      },
+    });
+    for await (const message of messages) {
+      const sync = required(message.sync);
+      const position = sync.queuePosition;
+      const moved = sync.revision === revision && position !== undefined && position !== queuePosition;
+      if (sync.revision > revision || moved || hasEnded(sync)) {
+        revision = sync.revision;
+        queuePosition = position;
+        yield sync;
+      }
+      if (hasEnded(sync)) return;
+    }
+  }
+
+  /**
+   * Starts a sync, or joins the one that is running, and waits until it ends.
+   *
+   * @returns the sync, SUCCEEDED. Throws a CatalogError with the reason of a sync that FAILED; code CANCELLED if
+   *   somebody cancelled it. An aborted signal ends the wait, not the sync.
+   */
+  async syncAndWait(shop: ShopName, options: SyncAndWaitOptions = {}): Promise<Sync> {
+    const syncId = await this.#startOrJoin(shop, options);
+    let last: Sync | undefined;
+    for await (const sync of this.watchSync(syncId, options)) {
+      options.onProgress?.(sync);
+      last = sync;
+    }
+    const sync = required(last);
+    if (sync.state === Sync_State.SUCCEEDED) return sync;
+    if (sync.error) throw CatalogError.fromStatus(sync.error);
+    throw new CatalogError(`sync ${syncId} was cancelled`, { code: "CANCELLED", metadata: { sync_id: syncId } });
+  }
+
+  /** Yields the items of a shop, page by page. */
+  async *items(shop: ShopName, { signal, ...filter }: ItemFilter = {}): AsyncGenerator<Item, void> {
+    const request = { shop, ...defined(filter) };
+    const call = defined({ signal });
+    yield* pages(async (pageToken) => {
+      const page = await this.rpc.listItems({ ...request, pageToken }, call);
+      return [page.items, page.nextPageToken];
+    });
+  }
+
+  /** Yields the products of a shop with their items, page by page. */
+  async *products(shop: ShopName, { signal, ...filter }: ProductFilter = {}): AsyncGenerator<Product, void> {
+    const request = { shop, ...defined(filter) };
+    const call = defined({ signal });
+    yield* pages(async (pageToken) => {
+      const page = await this.rpc.listProducts({ ...request, pageToken }, call);
+      return [page.products, page.nextPageToken];
+    });
+  }
+
+  /** Yields the shops, page by page. */
+  async *shops({ signal, ...filter }: ShopFilter = {}): AsyncGenerator<ShopDetails, void> {
+    const request = defined(filter);
+    const call = defined({ signal });
+    yield* pages(async (pageToken) => {
+      const page = await this.rpc.listShops({ ...request, pageToken }, call);
+      return [page.shops, page.nextPageToken];
+    });
+  }
+
+  /** Yields the syncs, newest first, page by page. */
+  async *syncs({ signal, states, ...filter }: SyncFilter = {}): AsyncGenerator<Sync, void> {
+    const request = { ...defined(filter), states: [...(states ?? [])] };
+    const call = defined({ signal });
+    yield* pages(async (pageToken) => {
+      const page = await this.rpc.listSyncs({ ...request, pageToken }, call);
+      return [page.syncs, page.nextPageToken];
+    });
+  }
+
+  /** Yields what a sync rejected, page by page. */
+  async *issues(syncId: string, { signal, pageSize }: PageOptions = {}): AsyncGenerator<SyncIssue, void> {
+    const request = { syncId, ...defined({ pageSize }) };
+    const call = defined({ signal });
+    yield* pages(async (pageToken) => {
+      const page = await this.rpc.listSyncIssues({ ...request, pageToken }, call);
+      return [page.issues, page.nextPageToken];
+    });
+  }
+
+  /**
+   * Yields the items of a shop and then their changes, without end. Resumes by itself, like watchSync.
+   *
+   * Store the position of each message together with its items. Throws POSITION_EXPIRED if it must begin again without
+   * a position; then remove the items that have not come when a message has `caughtUp`.
+   */
+  followItems(shop: ShopName, options: FollowOptions = {}): AsyncGenerator<WatchItemsResponse, void> {
+    return this.#follow(options, "WatchItems", (client, afterPosition, call) =>
+      client.watchItems({ shop, afterPosition }, call),
+    );
+  }
+
+  /** Yields which shops have changed items, without end; with `merchantId` only those of a merchant. Like followItems. */
+  followChanges(
+    options: FollowOptions & { readonly merchantId?: string } = {},
+  ): AsyncGenerator<WatchChangesResponse, void> {
+    const { merchantId = "" } = options;
+    return this.#follow(options, "WatchChanges", (client, afterPosition, call) =>
+      client.watchChanges({ merchantId, afterPosition }, call),
+    );
+  }
+
+  /** Yields the syncs whose state changes, without end; of one shop, of a merchant or all. Like followItems. */
+  followSyncs(
+    options: FollowOptions & { readonly shop?: ShopName; readonly merchantId?: string } = {},
+  ): AsyncGenerator<WatchSyncsResponse, void> {
+    const { shop, merchantId = "" } = options;
+    return this.#follow(options, "WatchSyncs", (client, afterPosition, call) =>
+      client.watchSyncs({ ...defined({ shop }), merchantId, afterPosition }, call),
+    );
+  }
+
+  /** Closes the connections. Calls and watches that are open fail. */
+  close(): void {
+    this.#replicas.close();
+  }
+
+  async #startOrJoin(shop: ShopName, options: StartOptions): Promise<string> {
+    try {
+      return (await this.startSync(shop, options)).syncId;
+    } catch (error) {
+      const running = error instanceof CatalogError && error.reason === "SYNC_ALREADY_RUNNING" && error.metadata["sync_id"];
+      if (!running) throw error;
+      return running;
+    }
+  }
+
+  #resume<M extends StreamMessage>(options: WatchOptions, source: StreamSource<M>): AsyncGenerator<M, void> {
+    return new ResumingStream(this.#replicas, this.#credentials, source, options).messages();
+  }
+
+  async *#follow<M extends StreamMessage & { readonly position: string }>(
+    options: FollowOptions,
+    method: string,
+    open: (client: Client<typeof CatalogService>, afterPosition: string, call: object) => AsyncIterable<M>,
+  ): AsyncGenerator<M, void> {
+    let position = options.afterPosition ?? "";
+    const source = { method, open: (client: Client<typeof CatalogService>, call: object) => open(client, position, call) };
+    for await (const message of this.#resume(options, source)) {
+      position = message.position;
+      yield message;
+    }
+  }
+}
+
+async function* pages<T>(read: (pageToken: string) => Promise<[records: T[], nextPageToken: string]>): AsyncGenerator<T, void> {
+  let token = "";
+  do {
+    const [records, next] = await read(token);
+    yield* records;
+    token = next;
+  } while (token);
+}
+
+type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** Returns the fields that are not undefined: in a message that would mean something else than absent. */
+function defined<T extends object>(fields: T): Defined<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Defined<T>;
+}
+
+/** Returns a message that the contract promises. */
+function required<T>(message: T | undefined): T {
+  if (message === undefined) throw new CatalogError("the response is incomplete", { code: "INTERNAL" });
+  return message;
+}

@@ -1,0 +1,49 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { inspect } from "node:util";
+
+import { Credentials } from "../../src/credentials.js";
+import { createCatalogClient } from "../../src/index.js";
+
+test("calls whose token expired together ask the provider once", async () => {
+  let calls = 0;
+  const credentials = new Credentials({ token: async () => `token-${++calls}` });
+  const sent = await credentials.headers();
+  const fresh = await Promise.all([credentials.refresh(sent), credentials.refresh(sent), credentials.refresh(sent)]);
+  assert.deepEqual(fresh, [true, true, true]);
+  assert.equal(calls, 2);
+  assert.deepEqual(await credentials.headers(), { authorization: "Bearer token-2" });
+});
+
+test("a token that the provider returns again is not fresh: the call fails instead of looping", async () => {
+  const credentials = new Credentials({ token: () => "always" });
+  assert.equal(await credentials.refresh(await credentials.headers()), false);
+});
+
+test("a provider that failed is asked again by the next call", async () => {
+  let calls = 0;
+  const credentials = new Credentials({
+    token: async () => {
+      if (++calls === 1) throw new Error("the identity provider is down");
+      return "token";
+    },
+  });
+  await assert.rejects(credentials.headers(), { code: "UNAVAILABLE" });
+  assert.deepEqual(await credentials.headers(), { authorization: "Bearer token" });
+});
+
+test("neither a client nor its credentials show a secret when they are logged", () => {
+  const secret = "bff:hush-hush";
+  for (const options of [{ token: "hush-hush" }, { serviceSecret: secret }]) {
+    const client = createCatalogClient({ address: "127.0.0.1:1", ...options });
+    const shown = inspect([client, new Credentials(options)], { depth: 10, showHidden: true }) + JSON.stringify(client);
+    assert.ok(!shown.includes("hush-hush"), shown);
+  }
+});
+
+test("credentials are not sent to another machine without encryption", () => {
+  const options = { address: "catalog.internal:50051", token: "token" };
+  assert.throws(() => createCatalogClient(options), /TLS/);
+  createCatalogClient({ ...options, tls: true }).close();
+  createCatalogClient({ ...options, allowPlaintextCredentials: true }).close();
+});
