@@ -12,6 +12,7 @@ export interface Target {
 
 /** One address of a target. */
 export interface ResolvedTarget extends Target {
+  /** An IP address, or "localhost". */
   readonly ip: string;
 }
 
@@ -47,11 +48,10 @@ export function isLoopback({ host }: Target): boolean {
 export async function resolve(targets: readonly Target[]): Promise<ResolvedTarget[]> {
   const found = await Promise.all(
     targets.map(async (target) => {
-      if (isIP(target.host)) return [{ ...target, ip: target.host }];
+      // "localhost" is one server with two addresses, at one of which it listens: Node tries both.
+      if (isIP(target.host) || isLoopback(target)) return [{ ...target, ip: target.host }];
       const addresses = await lookup(target.host, { all: true });
-      // "localhost" is one server with two addresses, of which usually one is listened at.
-      const used = addresses.length > 1 && isLoopback(target) ? addresses.filter(({ family }) => family === 4) : addresses;
-      return (used.length ? used : addresses).map(({ address }) => ({ ...target, ip: address }));
+      return addresses.map(({ address }) => ({ ...target, ip: address }));
     }),
   );
   return found.flat();

@@ -1,96 +1,41 @@
 /** The client of CatalogService: typed calls, pages as iterators, and watches that resume. */
 
-import { type Client, createClient } from "@connectrpc/connect";
+import type { Client } from "@connectrpc/connect";
 
 import { isLoopback, parseAddress } from "./address.js";
 import { CatalogTransport } from "./catalog-transport.js";
-import { type CredentialOptions, Credentials } from "./credentials.js";
+import { Credentials } from "./credentials.js";
 import { CatalogError } from "./errors.js";
 import {
-  CatalogService,
-  type ConnectionHealth_State,
+  type CatalogService,
   type Item,
   type Product,
   type ShopDetails,
   type Sync,
-  type Sync_Mode,
   Sync_State,
   type SyncIssue,
   type WatchChangesResponse,
   type WatchItemsResponse,
   type WatchSyncsResponse,
 } from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
-import { TlsFiles, type TlsOptions } from "./replica.js";
+import type {
+  CallOptions,
+  CatalogClientOptions,
+  FollowOptions,
+  ItemFilter,
+  PageOptions,
+  ProductFilter,
+  ShopFilter,
+  ShopName,
+  StartOptions,
+  SyncAndWaitOptions,
+  SyncFilter,
+  WatchSyncOptions,
+} from "./options.js";
+import { TlsFiles } from "./replica.js";
 import { ReplicaSet } from "./replica-set.js";
 import { ResumingStream, type StreamMessage, type StreamSource, type WatchOptions } from "./resuming-stream.js";
-
-/** Where the catalog is, and who calls. */
-export interface CatalogClientOptions extends CredentialOptions {
-  /** "host:port", several ones separated by commas, or a name with an address for each replica. */
-  readonly address: string;
-  /** true: encrypted, verified by the CAs that Node trusts; or the files to use. Without it: plaintext. */
-  readonly tls?: boolean | TlsOptions | undefined;
-  /** Whether credentials may be sent to another machine without encryption, as behind a proxy that encrypts. */
-  readonly allowPlaintextCredentials?: boolean | undefined;
-}
-
-/** Names a shop: by its id, or by platform and domain. */
-export type ShopName = { readonly shopId: string } | { readonly platform: string; readonly domain: string };
-
-/** Options of a call that is made for a while, such as for all pages. */
-export interface CallOptions {
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface StartOptions extends CallOptions {
-  readonly mode?: Sync_Mode | undefined;
-  readonly allowMassDelete?: boolean | undefined;
-  /** A UUID, to repeat the call in another process; without it one is created for this call and its retries. */
-  readonly requestId?: string | undefined;
-}
-
-export interface PageOptions extends CallOptions {
-  /** Records per call; the service has a default and a limit for each method. */
-  readonly pageSize?: number | undefined;
-}
-
-export interface ItemFilter extends PageOptions {
-  readonly productId?: string | undefined;
-  readonly sku?: string | undefined;
-  readonly text?: string | undefined;
-  readonly includeDeleted?: boolean | undefined;
-}
-
-export interface ProductFilter extends PageOptions {
-  readonly text?: string | undefined;
-  readonly includeDeleted?: boolean | undefined;
-}
-
-export interface ShopFilter extends PageOptions {
-  readonly merchantId?: string | undefined;
-  readonly platform?: string | undefined;
-  readonly connectionState?: ConnectionHealth_State | undefined;
-}
-
-export interface SyncFilter extends PageOptions {
-  readonly shop?: ShopName | undefined;
-  readonly states?: readonly Sync_State[] | undefined;
-}
-
-export interface WatchSyncOptions extends WatchOptions {
-  /** The last revision that the caller has; default: none. */
-  readonly afterRevision?: bigint | undefined;
-}
-
-export interface FollowOptions extends WatchOptions {
-  /** The position of the last message that the caller has stored; default: from the beginning. */
-  readonly afterPosition?: string | undefined;
-}
-
-export interface SyncAndWaitOptions extends StartOptions, WatchOptions {
-  /** Called with each snapshot, the last one included. */
-  readonly onProgress?: ((sync: Sync) => void) | undefined;
-}
+import { createTypedCalls } from "./typed-calls.js";
 
 /** Returns whether a sync has ended: SUCCEEDED, FAILED or CANCELLED. */
 export function hasEnded({ state }: Sync): boolean {
@@ -117,7 +62,7 @@ export class CatalogClient {
       throw new TypeError("credentials are sent over TLS only: set tls, or allowPlaintextCredentials");
     }
     this.#replicas = new ReplicaSet(address, tls ? new TlsFiles(tls === true ? {} : tls) : undefined);
-    this.rpc = createClient(CatalogService, new CatalogTransport(this.#replicas, this.#credentials));
+    this.rpc = createTypedCalls(new CatalogTransport(this.#replicas, this.#credentials));
   }
 
   /** Starts a sync; the call is repeated with the same request_id while the service is unavailable. */
@@ -179,8 +124,8 @@ export class CatalogClient {
   /**
    * Starts a sync, or joins the one that is running, and waits until it ends.
    *
-   * @returns the sync, SUCCEEDED. Throws a CatalogError with the reason of a sync that FAILED; code CANCELLED if
-   *   somebody cancelled it. An aborted signal ends the wait, not the sync.
+   * @returns the sync, SUCCEEDED. A sync that FAILED or was CANCELLED is thrown as a CatalogError with its reason and
+   *   the `sync`. An aborted signal ends the wait, not the sync.
    */
   async syncAndWait(shop: ShopName, options: SyncAndWaitOptions = {}): Promise<Sync> {
     const syncId = await this.#startOrJoin(shop, options);
@@ -190,9 +135,8 @@ export class CatalogClient {
       last = sync;
     }
     const sync = required(last);
-    if (sync.state === Sync_State.SUCCEEDED) return sync;
-    if (sync.error) throw CatalogError.fromStatus(sync.error);
-    throw new CatalogError(`sync ${syncId} was cancelled`, { code: "CANCELLED", metadata: { sync_id: syncId } });
+    if (sync.state !== Sync_State.SUCCEEDED) throw CatalogError.ofSync(sync);
+    return sync;
   }
 
   /** Yields the items of a shop, page by page. */

@@ -16,9 +16,9 @@ import type { ContextValues, StreamResponse, Transport, UnaryResponse } from "@c
 import { backoffMs, policyOf, RETRY_THROTTLING, type RetryPolicy } from "./call-policy.js";
 import type { Credentials } from "./credentials.js";
 import { CatalogError } from "./errors.js";
-import { pause } from "./pause.js";
 import type { Connection, Replica } from "./replica.js";
 import type { ReplicaSet } from "./replica-set.js";
+import { pause } from "./signals.js";
 
 /** A method with retries in the service config. StartSync and ResumeSync are repeated like it, with their request_id. */
 const IDEMPOTENT_METHOD = "CancelSync";
@@ -95,9 +95,11 @@ export class CatalogTransport implements Transport {
       const credentials = await this.#credentials.headers();
       const rest = deadline === undefined ? undefined : Math.max(deadline - Date.now(), 1);
       const outcome = await this.#attempt(attempt, withCredentials(header, credentials), rest);
-      if (!(outcome instanceof CatalogError)) return outcome.result;
-      const error = outcome;
+      if ("result" in outcome) return outcome.result;
       signal?.throwIfAborted();
+      const { error, replica } = outcome;
+      // A caller who is in a hurry says nothing about the replica.
+      if (replica && !(timeoutMs !== undefined && error.code === "DEADLINE_EXCEEDED")) this.#replicas.judge(replica, error);
       if (error.reason === "TOKEN_EXPIRED" && !hasRefreshed && (await this.#credentials.refresh(credentials))) {
         hasRefreshed = true;
         attempts--;
@@ -113,7 +115,7 @@ export class CatalogTransport implements Transport {
     attempt: (attempt: Attempt) => Promise<T>,
     header: Headers,
     timeoutMs: number | undefined,
-  ): Promise<{ result: T } | CatalogError> {
+  ): Promise<{ result: T } | { error: CatalogError; replica: Replica | undefined }> {
     let replica: Replica | undefined;
     try {
       replica = await this.#replicas.pick();
@@ -122,9 +124,7 @@ export class CatalogTransport implements Transport {
       this.#budget.succeeded();
       return { result };
     } catch (thrown) {
-      const error = CatalogError.from(thrown);
-      if (replica) this.#replicas.judge(replica, error);
-      return error;
+      return { error: CatalogError.from(thrown), replica };
     }
   }
 
@@ -185,7 +185,5 @@ async function* withCatalogErrors<T>(
   } catch (thrown) {
     signal?.throwIfAborted();
     throw CatalogError.from(thrown);
-  } finally {
-    await rest.return?.();
   }
 }

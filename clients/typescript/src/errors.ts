@@ -2,13 +2,13 @@
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
+import type { Sync } from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
 import type { ErrorReason } from "./gen/catalogsync/errors/v1/error_reason_pb.js";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "./gen/google/rpc/error_details_pb.js";
-import type { Status } from "./gen/google/rpc/status_pb.js";
 
 const DOMAIN = "catalogsync";
 
@@ -27,6 +27,7 @@ interface Details {
   readonly retryAfterMs?: number | undefined;
   readonly metadata?: Readonly<Record<string, string>>;
   readonly fieldViolations?: readonly FieldViolation[];
+  readonly sync?: Sync;
   readonly cause?: unknown;
 }
 
@@ -43,6 +44,8 @@ export class CatalogError extends Error {
   readonly metadata: Readonly<Record<string, string>>;
   /** The invalid fields of the request. */
   readonly fieldViolations: readonly FieldViolation[];
+  /** The sync that FAILED or was CANCELLED, of syncAndWait; undefined for a failed call. */
+  readonly sync: Sync | undefined;
 
   constructor(message: string, details: Details) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -51,10 +54,12 @@ export class CatalogError extends Error {
     this.retryAfterMs = details.retryAfterMs;
     this.metadata = details.metadata ?? {};
     this.fieldViolations = details.fieldViolations ?? [];
+    this.sync = details.sync;
   }
 
   /** Whether calling again is right: the service said so, or the connection broke. */
   get isTransient(): boolean {
+    if (this.sync) return false;
     return this.retryAfterMs !== undefined || this.code === "UNAVAILABLE" || this.code === "CANCELLED";
   }
 
@@ -76,14 +81,19 @@ export class CatalogError extends Error {
     });
   }
 
-  /** Returns the error of a sync that FAILED (`Sync.error`). */
-  static fromStatus(status: Status): CatalogError {
-    const error = new ConnectError(status.message, status.code);
-    error.details = status.details.map(({ typeUrl, value }) => ({
+  /** Returns the error of a sync that has not SUCCEEDED. */
+  static ofSync(sync: Sync): CatalogError {
+    const { syncId, error: status } = sync;
+    if (!status) {
+      return new CatalogError(`sync ${syncId} was cancelled`, { code: "CANCELLED", metadata: { sync_id: syncId }, sync });
+    }
+    const received = new ConnectError(status.message, status.code);
+    received.details = status.details.map(({ typeUrl, value }) => ({
       type: typeUrl.slice(typeUrl.lastIndexOf("/") + 1),
       value,
     }));
-    return CatalogError.from(error);
+    const error = CatalogError.from(received);
+    return new CatalogError(error.message, { ...error, sync });
   }
 }
 

@@ -7,5 +7,6 @@ export * from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
 export { ErrorReason } from "./gen/catalogsync/errors/v1/error_reason_pb.js";
 export { IssueReason } from "./gen/catalogsync/errors/v1/issue_reason_pb.js";
 export { type Money, ProductStatus } from "./gen/catalogsync/types/v1/product_pb.js";
+export type * from "./options.js";
 export type { TlsOptions } from "./replica.js";
 export type { ConnectionEvent, WatchOptions } from "./resuming-stream.js";

@@ -38,7 +38,7 @@ export class ReplicaSet {
     this.#isStale = true;
   }
 
-  /** Avoids a replica whose error says that it, and not the request, is the reason. */
+  /** Notes the error of a call: whether the replica, not the request, is the reason for it. */
   judge(replica: Replica, { reason, code }: CatalogError): void {
     const isSilent = !reason && (code === "UNAVAILABLE" || code === "CANCELLED" || code === "DEADLINE_EXCEEDED");
     if (isSilent || reason === "SERVER_DRAINING") this.avoid(replica);

@@ -25,6 +25,8 @@ export interface TlsOptions {
 const MAX_MESSAGE_BYTES = 8 << 20;
 /** The same as in the clients in Python: a connection to a host that disappeared is dropped after 40 s. */
 const PING = { pingIntervalMs: 30_000, pingTimeoutMs: 10_000 };
+/** A service accepts 1,000 streams on a connection, and lets further ones wait without an error. */
+const MAX_WATCHES = 900;
 const CONNECT_TIMEOUT_MS = 10_000;
 const INITIAL_AVOIDANCE_MS = 1_000;
 const MAX_AVOIDANCE_MS = 30_000;
@@ -70,13 +72,15 @@ export interface Connection {
   readonly transport: Transport;
   readonly client: Client<typeof CatalogService>;
   readonly sessions: Http2SessionManager;
+  /** The number of open watches on it. */
+  watches: number;
 }
 
-/** A replica at one IP address. It connects with the first call, and again after the connection was lost. */
+/** A replica at one IP address. It connects with the first call, and again after a connection was lost. */
 export class Replica {
   readonly target: ResolvedTarget;
   readonly #tls: TlsFiles | undefined;
-  #connection: Connection | undefined;
+  readonly #connections = new Set<Connection>();
   #failures = 0;
   #avoidedUntil = 0;
 
@@ -90,13 +94,17 @@ export class Replica {
     return formatTarget(this.target.ip, this.target.port);
   }
 
+  /** The connection of the next call. */
   get connection(): Connection {
-    return (this.#connection ??= this.#open());
+    for (const connection of this.#connections) if (connection.watches < MAX_WATCHES) return connection;
+    const connection = this.#open();
+    this.#connections.add(connection);
+    return connection;
   }
 
   /** Whether it has open calls. */
   get isInUse(): boolean {
-    return this.#connection?.sessions.state() === "open";
+    return [...this.#connections].some(({ sessions }) => sessions.state() === "open");
   }
 
   /** When calls go to this replica again; in the past: now. */
@@ -116,14 +124,13 @@ export class Replica {
     this.#avoidedUntil = 0;
   }
 
-  /** Closes a connection on which nothing arrives any more; its other calls break, and the next call opens another. */
+  /** Closes a connection on which nothing arrives any more. Its other calls break, and the next call opens another. */
   discard(connection: Connection): void {
-    if (connection === this.#connection) this.close();
+    if (this.#connections.delete(connection)) connection.sessions.abort();
   }
 
   close(): void {
-    this.#connection?.sessions.abort();
-    this.#connection = undefined;
+    for (const connection of this.#connections) this.discard(connection);
   }
 
   #open(): Connection {
@@ -131,7 +138,7 @@ export class Replica {
     const baseUrl = `${this.#tls ? "https" : "http"}://${formatTarget(host, port)}`;
     const sessions = new Http2SessionManager(baseUrl, PING, { createConnection: () => this.#connect() });
     const transport = createGrpcTransport({ baseUrl, sessionManager: sessions, readMaxBytes: MAX_MESSAGE_BYTES });
-    return { transport, client: createClient(CatalogService, transport), sessions };
+    return { transport, client: createClient(CatalogService, transport), sessions, watches: 0 };
   }
 
   #connect(): Socket {

@@ -9,9 +9,9 @@ import {
   type CatalogService,
   WatchSyncResponse_ReconnectReason as ReconnectReason,
 } from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
-import { pause } from "./pause.js";
 import type { Replica } from "./replica.js";
 import type { ReplicaSet } from "./replica-set.js";
+import { CallSignal, pause } from "./signals.js";
 
 /** Two heartbeats: the service sends a message at least every 30 s. */
 const STALL_MS = 60_000;
@@ -114,18 +114,17 @@ export class ResumingStream<M extends StreamMessage> {
     this.#headers = await this.#credentials.headers();
     const replica = (this.#replica = await this.#replicas.pick());
     const { connection } = replica;
-    const controller = new AbortController();
-    const abort = (): void => controller.abort(signal?.reason);
-    signal?.addEventListener("abort", abort, { once: true });
+    const callSignal = new CallSignal(signal);
     let stalled = false;
+    connection.watches += 1;
     try {
-      const call = { signal: controller.signal, headers: this.#headers };
+      const call = { signal: callSignal.signal, headers: this.#headers };
       const messages = this.#source.open(connection.client, call)[Symbol.asyncIterator]();
       for (let isFirst = true; ; isFirst = false) {
         const timer = setTimeout(() => {
           stalled = true;
           replica.discard(connection);
-          controller.abort();
+          callSignal.end();
         }, stallMs);
         const next = await messages.next().finally(() => clearTimeout(timer));
         if (next.done) return;
@@ -137,8 +136,8 @@ export class ResumingStream<M extends StreamMessage> {
       if (stalled) throw new CatalogError(`no message for ${stallMs / 1000} s`, { code: "UNAVAILABLE", cause: thrown });
       throw thrown;
     } finally {
-      signal?.removeEventListener("abort", abort);
-      controller.abort();
+      connection.watches -= 1;
+      callSignal.end();
     }
   }
 

@@ -123,6 +123,16 @@ test("a follower begins with all items, and continues after a position without r
   }
 });
 
+test("leaving the loop of a bare stream ends its call", async () => {
+  // The service has a limit of 20 watchers per shop, above which calls fail.
+  for (let i = 0; i < 25; i++) {
+    for await (const { items } of client.rpc.watchItems({ shop: SHOP })) {
+      assert.ok(items);
+      break;
+    }
+  }
+});
+
 test("the calls of the contract without a method of their own are typed too", async () => {
   const { shop, itemCount } = await client.rpc.getStatus({ shop: SHOP });
   assert.equal(shop?.domain, SHOP.domain);

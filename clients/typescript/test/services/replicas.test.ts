@@ -10,6 +10,19 @@ const REPLICAS = new Map<string, number>(Object.entries(JSON.parse(process.env["
 const client = createCatalogClient({ address: [...REPLICAS.keys()].join(",") });
 after(() => client.close());
 
+/** The items that a follower has received while the replicas broke. */
+const followed = new Set<string>();
+let position = "";
+const stop = new AbortController();
+let following: Promise<unknown> = Promise.resolve();
+
+async function follow(): Promise<void> {
+  for await (const message of client.followItems(SHOP, { signal: stop.signal, stallMs: 6_000 })) {
+    for (const { itemId } of message.items) followed.add(itemId);
+    position = message.position;
+  }
+}
+
 /** Signals the replica that a running sync is watched at; returns what the watcher saw. */
 async function watchBroken(signal: NodeJS.Signals): Promise<{ events: ConnectionEvent[]; last: Sync; address: string }> {
   const events: ConnectionEvent[] = [];
@@ -27,12 +40,17 @@ async function watchBroken(signal: NodeJS.Signals): Promise<{ events: Connection
     process.kill(REPLICAS.get(address) ?? assert.fail(address), signal);
     events.length = 0;
   }
-  assert.equal(last.state, Sync_State.SUCCEEDED);
+  assert.equal(last.state, Sync_State.SUCCEEDED, last.error?.message);
   assert.equal(last.progress?.items?.seenCount, BigInt(process.env["ITEMS"] ?? ""));
   const [reconnected] = events.filter(({ state }) => state === "connected");
   assert.ok(reconnected?.address && reconnected.address !== address, "no other replica");
   return { events, last, address };
 }
+
+test("a follower of a registered shop begins before its first sync", async () => {
+  await client.rpc.registerShop(SHOP);
+  following = follow().catch((error: unknown) => error);
+});
 
 test("a drained replica hands the watch over without a failure", async () => {
   const { events } = await watchBroken("SIGTERM");
@@ -52,6 +70,16 @@ test("the watch of a killed replica goes on at another one, and the terminal sna
   const [broken] = events;
   assert.ok(broken?.state === "disconnected" && broken.address === address);
   assert.equal(broken.error.code, "UNAVAILABLE");
+});
+
+test("the follower has missed no item while its replicas broke", async () => {
+  const stored = [];
+  for await (const { itemId } of client.items(SHOP, { pageSize: 500 })) stored.push(itemId);
+  while (followed.size < stored.length) await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual([...followed].sort(), stored.sort());
+  assert.ok(position);
+  stop.abort(new Error("done"));
+  assert.equal(((await following) as Error).message, "done");
 });
 
 test("unary calls go to the replica that is left", async () => {

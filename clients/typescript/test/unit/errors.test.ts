@@ -5,8 +5,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 
 import { codeName } from "../../src/errors.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../src/gen/google/rpc/error_details_pb.js";
-import { StatusSchema } from "../../src/gen/google/rpc/status_pb.js";
-import { CatalogError } from "../../src/index.js";
+import { CatalogError, SyncSchema } from "../../src/index.js";
 
 const INFO = { reason: "RATE_LIMITED", metadata: { limit: "50" } };
 
@@ -53,16 +52,20 @@ test("an INTERNAL error of the service is final, although a broken connection ha
   assert.ok(!error.isTransient);
 });
 
-test("the error of a failed sync has the same form as that of a call", () => {
-  const info = create(ErrorInfoSchema, { reason: "SOURCE_UNAUTHORIZED", domain: "catalogsync" });
-  const status = create(StatusSchema, {
-    code: Code.FailedPrecondition,
-    message: "SOURCE_UNAUTHORIZED: connect the shop again",
+test("the error of a failed sync has its reason and the sync, and is never transient: another call is another sync", () => {
+  const info = create(ErrorInfoSchema, { reason: "SOURCE_UNREACHABLE", domain: "catalogsync" });
+  const status = {
+    code: Code.Unavailable,
+    message: "SOURCE_UNREACHABLE: the shop does not answer",
     details: [{ typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: toBinary(ErrorInfoSchema, info) }],
-  });
-  const error = CatalogError.fromStatus(status);
-  assert.equal(error.reason, "SOURCE_UNAUTHORIZED");
-  assert.equal(error.code, "FAILED_PRECONDITION");
+  };
+  const sync = create(SyncSchema, { syncId: "s", error: status });
+  const error = CatalogError.ofSync(sync);
+  assert.equal(error.reason, "SOURCE_UNREACHABLE");
+  assert.equal(error.code, "UNAVAILABLE");
+  assert.equal(error.sync, sync);
+  assert.ok(!error.isTransient);
+  assert.ok(!CatalogError.ofSync(create(SyncSchema, { syncId: "s" })).isTransient);
 });
 
 test("codes have gRPC's names", () => {
