@@ -1,175 +1,42 @@
-// Starts a sync of a shop and prints its progress: node index.js shopify:demo.myshopify.com
-"use strict";
+// Syncs a shop and prints its progress: node index.js shopify:demo.myshopify.com
+import { CatalogError, Sync_Mode, Sync_State, timestampDate } from "catalogsync-client";
+import { client } from "./connect.js";
 
-const { randomUUID } = require("node:crypto");
-const { readFileSync } = require("node:fs");
-const path = require("node:path");
-const { setTimeout: sleep } = require("node:timers/promises");
-const grpc = require("@grpc/grpc-js");
-const protoLoader = require("@grpc/proto-loader");
+const CHANGES = ["createdCount", "updatedCount", "deletedCount", "rejectedCount"];
 
-const ENDED = ["STATE_SUCCEEDED", "STATE_FAILED", "STATE_CANCELLED"];
-const STALL_MS = 60_000; // Two heartbeats: the server promises a message at least every 30 s.
-const CHANNEL_OPTIONS = {
-  // A connection to a dead or frozen replica is dropped after 40 s, and calls go to another replica.
-  "grpc.keepalive_time_ms": 30_000,
-  "grpc.keepalive_timeout_ms": 10_000,
-  "grpc.max_reconnect_backoff_ms": 2_000,
-  // Over all replicas in CATALOG_ADDRESS: ipv4:10.0.0.1:50051,10.0.0.2:50051.
-  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
-};
-
-const includeDirs = [
-  path.join(__dirname, "..", "..", "protos"),
-  path.dirname(require.resolve("google-proto-files/package.json")), // google/rpc and google/api
-];
-const protos = protoLoader.loadSync(
-  ["catalogsync/catalog/v1/catalog_service.proto", "google/rpc/status.proto", "google/rpc/error_details.proto"],
-  // Long as String: int64 does not fit into a JavaScript number.
-  { includeDirs, keepCase: true, longs: String, enums: String, defaults: true },
-);
-const { CatalogService } = grpc.loadPackageDefinition(protos).catalogsync.catalog.v1;
-
-/** Returns the details of an error: {ErrorInfo: {reason, metadata}, RetryInfo: ...}. */
-function detailsOf(error) {
-  const [raw] = error.metadata?.get("grpc-status-details-bin") ?? [];
-  if (!raw) return {};
-  const { details } = protos["google.rpc.Status"].deserialize(raw);
-  return Object.fromEntries(
-    details
-      .map(({ type_url: url, value }) => [url.split("/").pop(), value])
-      .filter(([type]) => type in protos)
-      .map(([type, value]) => [type.split(".").pop(), protos[type].deserialize(value)]),
-  );
-}
-
-/** Returns the delay before a retry: what the server asks for, else exponential backoff from half a second. */
-function backoffMs(error, attempt) {
-  const delay = detailsOf(error).RetryInfo?.retry_delay;
-  if (delay) return Number(delay.seconds) * 1000 + delay.nanos / 1e6;
-  return Math.random() * Math.min(500 * 2 ** attempt, 10_000);
-}
-
-/** Returns whether to retry: errors of the service have RetryInfo then; errors without details are network errors. */
-function isRetryable(error) {
-  const { ErrorInfo, RetryInfo } = detailsOf(error);
-  return Boolean(RetryInfo) || (typeof error.code === "number" && !ErrorInfo);
-}
-
-/** Returns the metadata that authenticates this service, which acts for all shops. */
-function credentials() {
-  const metadata = new grpc.Metadata();
-  const secret = process.env.CATALOG_SERVICE_SECRET;
-  if (secret) metadata.set("x-service-secret", secret);
-  return metadata;
-}
-
-/** Starts a sync and returns its id, or the id of the sync that is already running. */
-async function startSync(client, shop) {
-  const request = { shop, request_id: randomUUID() }; // The id makes a repeated call safe.
-  for (let attempt = 0; ; attempt++) {
-    try {
-      const deadline = Date.now() + 10_000;
-      const { sync } = await new Promise((resolve, reject) =>
-        client.StartSync(request, credentials(), { deadline }, (error, response) =>
-          error ? reject(error) : resolve(response),
-        ),
-      );
-      return sync.sync_id;
-    } catch (error) {
-      const { ErrorInfo } = detailsOf(error);
-      if (ErrorInfo?.reason === "SYNC_ALREADY_RUNNING") return ErrorInfo.metadata.sync_id;
-      if (!isRetryable(error) || attempt === 5) throw error;
-      await sleep(backoffMs(error, attempt));
-    }
+function resultOf({ state, mode, progress, changesSinceTime }) {
+  const { products, items, estimatedItemCount } = progress;
+  const hasChanged = [products, items].some((counts) => CHANGES.some((field) => counts?.[field]));
+  if (mode === Sync_Mode.INCREMENTAL && state === Sync_State.SUCCEEDED && !hasChanged) {
+    const since = timestampDate(changesSinceTime).toISOString();
+    return `nothing changed since ${since}, ${products?.seenCount ?? 0n} products compared`;
   }
-}
-
-/** Watches a sync until it ends and returns it, calling again whenever the stream ends before the sync. */
-async function watchSync(client, syncId) {
-  let seen = "0";
-  for (let attempt = 0; ; attempt++) {
-    const stream = client.WatchSync({ sync_id: syncId, after_revision: seen }, credentials());
-    const watchdog = setTimeout(() => stream.cancel(), STALL_MS);
-    let mustReconnect = false;
-    try {
-      for await (const { sync, heartbeat, reconnect_reason: reason } of stream) {
-        watchdog.refresh();
-        attempt = 0;
-        seen = sync.revision;
-        // The place in the queue changes without a new revision: heartbeats show it.
-        if (!heartbeat || sync.state === "STATE_PENDING") console.log(lineOf(sync));
-        if (ENDED.includes(sync.state)) return sync;
-        // Set in the last message of a stream that reached its maximum age, or whose replica shuts down.
-        mustReconnect = reason !== "RECONNECT_REASON_UNSPECIFIED";
-      }
-      if (!mustReconnect) await sleep(backoffMs({}, attempt));
-    } catch (error) {
-      if (!isRetryable(error) || attempt === 10) throw error;
-      console.log(`stream broke (${error.details}): continuing after revision ${seen}`);
-      await sleep(backoffMs(error, attempt));
-    } finally {
-      clearTimeout(watchdog);
-      stream.cancel();
-    }
-  }
-}
-
-/** Returns a count of the sync, of products and items together. */
-function sumOf({ products, items }, field) {
-  return Number(products?.[field] ?? 0) + Number(items?.[field] ?? 0);
-}
-
-/** Returns whether the sync has created, updated, deleted or rejected any record. */
-function hasChanged(progress) {
-  const fields = ["created_count", "updated_count", "deleted_count", "rejected_count"];
-  return fields.some((field) => sumOf(progress, field) > 0);
-}
-
-function countOf({ state, mode, progress, changes_since_time: since }) {
-  const { products, items } = progress;
-  const succeeded = state === "STATE_SUCCEEDED";
-  // What a sync that SUCCEEDED has read is all that there is, whatever was estimated.
-  const total = succeeded ? 0 : Number(progress.estimated_item_count ?? 0);
-  if (mode !== "MODE_INCREMENTAL") return `${items?.seen_count ?? 0}${total ? ` of about ${total}` : ""} items read`;
-  if (!succeeded || hasChanged(progress)) return `${items?.seen_count ?? 0} changed items read`;
-  const time = new Date(Number(since.seconds) * 1000).toISOString();
-  return `nothing changed since ${time}, ${products?.seen_count ?? 0} products compared`;
+  const total = state === Sync_State.SUCCEEDED || !estimatedItemCount ? "" : ` of about ${estimatedItemCount}`;
+  return `${items?.seenCount ?? 0n}${total} items read`;
 }
 
 function lineOf(sync) {
-  const { state, progress, waiting, error, notes } = sync;
-  const pending = state === "STATE_PENDING";
-  const task = pending ? `waiting for a worker, ${sync.queue_position ?? 0} before it` : countOf(sync);
-  const parts = [state.replace("STATE_", "").padEnd(9), task];
-  const rejected = sumOf(progress, "rejected_count");
-  if (rejected) parts.push(`${rejected} records rejected`);
-  if (Number(progress.checked_product_count)) parts.push(`${progress.checked_product_count} products checked`);
-  if (progress.items_per_second) parts.push(`${Math.round(progress.items_per_second)}/s`);
-  if (waiting) parts.push(`waiting: ${waiting.message || waiting.reason.replace("REASON_", "")}`);
-  if (error) parts.push(error.message); // Begins with the reason.
-  if (ENDED.includes(state)) parts.push(...notes.map((note) => `note: ${note}`));
-  return parts.join("  ");
+  const pending = sync.state === Sync_State.PENDING;
+  const parts = [pending ? `waiting for a worker, ${sync.queuePosition ?? 0} before it` : resultOf(sync)];
+  if (sync.progress.checkedProductCount) parts.push(`${sync.progress.checkedProductCount} products checked`);
+  if (sync.progress.itemsPerSecond) parts.push(`${Math.round(sync.progress.itemsPerSecond)}/s`);
+  if (sync.waiting) parts.push(`waiting: ${sync.waiting.message}`);
+  return [Sync_State[sync.state].padEnd(9), ...parts, ...sync.notes.map((note) => `note: ${note}`)].join("  ");
 }
 
-async function main([shopName]) {
-  const [platform, domain] = (shopName ?? "").split(":");
-  if (!domain) throw new Error("usage: node index.js <platform>:<domain>, such as shopify:demo.myshopify.com");
-  const address = process.env.CATALOG_ADDRESS || "127.0.0.1:50051";
-  const caFile = process.env.CATALOG_CA_FILE; // Without it the connection is not encrypted.
-  const transport = caFile ? grpc.credentials.createSsl(readFileSync(caFile)) : grpc.credentials.createInsecure();
-  const client = new CatalogService(address, transport, CHANNEL_OPTIONS);
-  const syncId = await startSync(client, { platform, domain });
-  console.log(`watching sync ${syncId}`);
-  const sync = await watchSync(client, syncId);
+const [platform, domain] = (process.argv[2] ?? "").split(":");
+try {
+  if (!domain) throw new TypeError("usage: node index.js <platform>:<domain>, such as shopify:demo.myshopify.com");
+  await client.syncAndWait(
+    { platform, domain },
+    {
+      onProgress: (sync) => console.log(lineOf(sync)),
+      onConnection: ({ error }) => error && console.log(`the stream broke (${error.message}): continuing`),
+    },
+  );
+} catch (error) {
+  console.error(error.message); // An error of the service begins with its reason.
+  process.exitCode = error instanceof CatalogError && error.sync ? 1 : 2;
+} finally {
   client.close();
-  return sync.state === "STATE_SUCCEEDED" ? 0 : 1;
 }
-
-main(process.argv.slice(2)).then(
-  (code) => (process.exitCode = code),
-  (error) => {
-    console.error(error.details || error.message); // An error of the service begins with its reason.
-    process.exit(2);
-  },
-);

@@ -10,3 +10,7 @@ export { type Money, ProductStatus } from "./gen/catalogsync/types/v1/product_pb
 export type * from "./options.js";
 export type { TlsOptions } from "./replica.js";
 export type { ConnectionEvent, WatchOptions } from "./resuming-stream.js";
+
+// Messages have bigint fields, which JSON.stringify refuses: toJson(SyncSchema, sync).
+export { create, toJson } from "@bufbuild/protobuf";
+export { timestampDate } from "@bufbuild/protobuf/wkt";
