@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from datetime import timedelta
@@ -22,6 +23,7 @@ from tests.e2e.node_packages import (
 from tests.e2e.small_system import DOMAIN, small_system
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
 from tests.tls import Authority
+from tests.waiting import until
 
 pytestmark = [needs_node, pytest.mark.timeout(300)]
 SCOPES = ("catalog:read", "catalog:sync")
@@ -98,7 +100,7 @@ async def test_tls_mutual_tls_and_a_token_that_expires_during_a_watch(client: Pa
         )
 
 
-async def test_a_start_is_repeated_with_its_request_id_and_drained_streams_are_followed(client: Path) -> None:
+async def test_a_start_is_repeated_with_its_request_id_and_streams_continue_where_they_ended(client: Path) -> None:
     """With a fake: what the real catalog does only in an outage or after minutes."""
     server = CatalogServer(FakeCatalog())
     await server.start()
@@ -109,7 +111,10 @@ async def test_a_start_is_repeated_with_its_request_id_and_drained_streams_are_f
         pb.WatchSyncResponse.RECONNECT_REASON_STREAM_EXPIRED,
         pb.WatchSyncResponse.RECONNECT_REASON_SERVER_DRAINING,
     ]
+    fake.items[f"shopify:{DOMAIN}"] = [pb.Item(item_id=str(number), feed_position=number) for number in (1, 2, 3)]
+    restarting = asyncio.create_task(restart_after(server, "GetStatus"))
     await run_node_tests(client, "services/outage.test.js", CATALOG_ADDRESS=server.address)
+    await restarting
     await server.kill()
     await fake.close()
     starts = [request for method, request, _ in fake.requests if method == "StartSync"]
@@ -117,6 +122,15 @@ async def test_a_start_is_repeated_with_its_request_id_and_drained_streams_are_f
     assert starts[0].request_id
     assert starts[0] == starts[1] == starts[2]
     assert [method for method, _, _ in fake.requests].count("WatchSync") == 3
+    follows = [request.after_position for method, request, _ in fake.requests if method == "WatchItems"]
+    assert follows == ["", f"{fake.incarnation}/3"]
+
+
+async def restart_after(server: CatalogServer, method: str) -> None:
+    """Kill the server once the method was called, and start it again at the same port."""
+    await until(lambda: method in [called for called, _, _ in server.fake.requests], seconds=240)
+    await server.kill()
+    await server.start()
 
 
 async def test_the_packed_client_and_its_readme_work_in_another_project(

@@ -32,3 +32,17 @@ test("streams that end as announced are followed by others without a failure", a
   await done;
   assert.equal((last as { state?: Sync_State } | undefined)?.state, Sync_State.CANCELLED);
 });
+
+test("a follower whose service was killed continues after its last position, at the same address", async () => {
+  const received: string[] = [];
+  const states: string[] = [];
+  for await (const message of client.followItems(SHOP, { onConnection: ({ state }) => states.push(state) })) {
+    received.push(...message.items.map(({ itemId }) => itemId));
+    if (!message.caughtUp) continue;
+    if (states.includes("disconnected")) break;
+    // With this call the fake ends, and starts again at the same port.
+    await client.rpc.getStatus({ shop: SHOP }).catch(() => undefined);
+  }
+  assert.deepEqual(received, ["1", "2", "3"]);
+  assert.equal(states.at(-1), "connected");
+});
