@@ -230,4 +230,5 @@ run-devstore: $(BIN)/.synced ## Serve generated shops on 127.0.0.1:8443 (SHOPS="
 	$(BIN)/python -m devstore $(foreach shop,$(SHOPS),--shop $(shop))
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-gen .venv-bench .venv-audit .audit .gen-check $(GOOGLE_PROTOS) .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-gen .venv-bench .venv-audit .audit .gen-check $(GOOGLE_PROTOS) .demo .mypy_cache .ruff_cache .pytest_cache \
+	  $(TYPESCRIPT)/{node_modules,dist,build}
