@@ -1,4 +1,4 @@
-"""The locks of the Node packages pin every package by hash, and name no address that it would be downloaded from."""
+"""The locks of the Node packages pin every package by hash, and name no address to download it from."""
 
 from __future__ import annotations
 

@@ -48,6 +48,17 @@ async def run_checked(*command: str | Path, cwd: Path, settings: Mapping[str, st
     return out
 
 
+async def run_until_shop_answers(
+    *command: str | Path, cwd: Path, settings: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run a program that syncs a shop, again if the shop did not answer in time, as on a busy machine."""
+    for _ in range(10):
+        code, out = await run_program(*command, cwd=cwd, settings=settings)
+        if "SOURCE_UNREACHABLE" not in out:
+            break
+    return code, out
+
+
 async def install_typescript_client(shared: Path) -> Path:
     """Copy, install, build and type-check clients/typescript once; return the copy.
 

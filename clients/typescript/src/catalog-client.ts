@@ -4,7 +4,7 @@ import type { Client } from "@connectrpc/connect";
 
 import { isLoopback, parseAddress } from "./address.js";
 import { CatalogTransport } from "./catalog-transport.js";
-import { Credentials } from "./credentials.js";
+import { type CredentialOptions, Credentials } from "./credentials.js";
 import { CatalogError } from "./errors.js";
 import {
   type CatalogService,
@@ -47,28 +47,47 @@ export function createCatalogClient(options: CatalogClientOptions): CatalogClien
   return new CatalogClient(options);
 }
 
+/** Returns the ShopRef of a shop, for the requests of `client.rpc`. */
+export function shopRef(shop: ShopName): Exclude<ShopName, string> {
+  if (typeof shop !== "string") return shop;
+  const [platform, domain, more] = shop.split(":");
+  if (!platform || !domain || more !== undefined) throw new TypeError(`shop: expected "platform:domain", not "${shop}"`);
+  return { platform, domain };
+}
+
 /** Every method throws CatalogError, or the reason of the caller's signal. */
 export class CatalogClient {
   /** Every method of CatalogService, with the same deadlines, retries, credentials and errors. Streams end as they do. */
   readonly rpc: Client<typeof CatalogService>;
+  readonly #options: CatalogClientOptions;
   readonly #replicas: ReplicaSet;
+  readonly #ownsConnections: boolean;
   readonly #credentials: Credentials;
 
-  constructor(options: CatalogClientOptions) {
+  /** Use `createCatalogClient` or `authenticatedBy`. */
+  constructor(options: CatalogClientOptions, shared?: ReplicaSet) {
     const { address, tls } = options;
+    this.#options = options;
     this.#credentials = new Credentials(options);
     const isLocal = parseAddress(address).every(isLoopback);
     if (!tls && !this.#credentials.isEmpty && !isLocal && !options.allowPlaintextCredentials) {
       throw new TypeError("credentials are sent over TLS only: set tls, or allowPlaintextCredentials");
     }
-    this.#replicas = new ReplicaSet(address, tls ? new TlsFiles(tls === true ? {} : tls) : undefined);
+    this.#ownsConnections = !shared;
+    this.#replicas = shared ?? new ReplicaSet(address, tls ? new TlsFiles(tls === true ? {} : tls) : undefined);
     this.rpc = createTypedCalls(new CatalogTransport(this.#replicas, this.#credentials));
+  }
+
+  /** Returns a client for another caller, such as the merchant who is logged in, on the connections of this one. */
+  authenticatedBy(credentials: CredentialOptions): CatalogClient {
+    const { token, serviceSecret } = credentials;
+    return new CatalogClient({ ...this.#options, token, serviceSecret }, this.#replicas);
   }
 
   /** Starts a sync; the call is repeated with the same request_id while the service is unavailable. */
   async startSync(shop: ShopName, options: StartOptions = {}): Promise<Sync> {
     const { mode, allowMassDelete, requestId, signal } = options;
-    const request = { shop, ...defined({ mode, allowMassDelete, requestId }) };
+    const request = { shop: shopRef(shop), ...defined({ mode, allowMassDelete, requestId }) };
     return required((await this.rpc.startSync(request, defined({ signal }))).sync);
   }
 
@@ -141,7 +160,7 @@ export class CatalogClient {
 
   /** Yields the items of a shop, page by page. */
   async *items(shop: ShopName, { signal, ...filter }: ItemFilter = {}): AsyncGenerator<Item, void> {
-    const request = { shop, ...defined(filter) };
+    const request = { shop: shopRef(shop), ...defined(filter) };
     const call = defined({ signal });
     yield* pages(async (pageToken) => {
       const page = await this.rpc.listItems({ ...request, pageToken }, call);
@@ -151,7 +170,7 @@ export class CatalogClient {
 
   /** Yields the products of a shop with their items, page by page. */
   async *products(shop: ShopName, { signal, ...filter }: ProductFilter = {}): AsyncGenerator<Product, void> {
-    const request = { shop, ...defined(filter) };
+    const request = { shop: shopRef(shop), ...defined(filter) };
     const call = defined({ signal });
     yield* pages(async (pageToken) => {
       const page = await this.rpc.listProducts({ ...request, pageToken }, call);
@@ -170,8 +189,9 @@ export class CatalogClient {
   }
 
   /** Yields the syncs, newest first, page by page. */
-  async *syncs({ signal, states, ...filter }: SyncFilter = {}): AsyncGenerator<Sync, void> {
-    const request = { ...defined(filter), states: [...(states ?? [])] };
+  async *syncs({ signal, shop, states, pageSize }: SyncFilter = {}): AsyncGenerator<Sync, void> {
+    const filter = defined({ shop: shop === undefined ? undefined : shopRef(shop), pageSize });
+    const request = { ...filter, states: [...(states ?? [])] };
     const call = defined({ signal });
     yield* pages(async (pageToken) => {
       const page = await this.rpc.listSyncs({ ...request, pageToken }, call);
@@ -197,7 +217,7 @@ export class CatalogClient {
    */
   followItems(shop: ShopName, options: FollowOptions = {}): AsyncGenerator<WatchItemsResponse, void> {
     return this.#follow(options, "WatchItems", (client, afterPosition, call) =>
-      client.watchItems({ shop, afterPosition }, call),
+      client.watchItems({ shop: shopRef(shop), afterPosition }, call),
     );
   }
 
@@ -216,23 +236,25 @@ export class CatalogClient {
     options: FollowOptions & { readonly shop?: ShopName; readonly merchantId?: string } = {},
   ): AsyncGenerator<WatchSyncsResponse, void> {
     const { shop, merchantId = "" } = options;
+    const filter = { merchantId, ...defined({ shop: shop === undefined ? undefined : shopRef(shop) }) };
     return this.#follow(options, "WatchSyncs", (client, afterPosition, call) =>
-      client.watchSyncs({ ...defined({ shop }), merchantId, afterPosition }, call),
+      client.watchSyncs({ ...filter, afterPosition }, call),
     );
   }
 
-  /** Closes the connections. Calls and watches that are open fail. */
+  /** Closes the connections, unless they are another client's. Calls and watches that are open fail. */
   close(): void {
-    this.#replicas.close();
+    if (this.#ownsConnections) this.#replicas.close();
   }
 
   async #startOrJoin(shop: ShopName, options: StartOptions): Promise<string> {
     try {
       return (await this.startSync(shop, options)).syncId;
     } catch (error) {
-      const running = error instanceof CatalogError && error.reason === "SYNC_ALREADY_RUNNING" && error.metadata["sync_id"];
-      if (!running) throw error;
-      return running;
+      const isRunning = error instanceof CatalogError && error.reason === "SYNC_ALREADY_RUNNING";
+      const syncId = isRunning ? error.metadata["sync_id"] : undefined;
+      if (!syncId) throw error;
+      return syncId;
     }
   }
 
@@ -254,7 +276,9 @@ export class CatalogClient {
   }
 }
 
-async function* pages<T>(read: (pageToken: string) => Promise<[records: T[], nextPageToken: string]>): AsyncGenerator<T, void> {
+async function* pages<T>(
+  read: (pageToken: string) => Promise<[records: T[], nextPageToken: string]>,
+): AsyncGenerator<T, void> {
   let token = "";
   do {
     const [records, next] = await read(token);

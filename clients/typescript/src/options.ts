@@ -20,8 +20,8 @@ export interface CatalogClientOptions extends CredentialOptions {
   readonly allowPlaintextCredentials?: boolean | undefined;
 }
 
-/** Names a shop: by its id, or by platform and domain. */
-export type ShopName = { readonly shopId: string } | { readonly platform: string; readonly domain: string };
+/** Names a shop: "shopify:demo.myshopify.com", its platform and domain, or its id. */
+export type ShopName = string | { readonly shopId: string } | { readonly platform: string; readonly domain: string };
 
 /** Options of a call that is made for a while, such as for all pages. */
 export interface CallOptions {

@@ -3,9 +3,19 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 
-import { CatalogError, createCatalogClient, hasEnded, Sync_Mode, Sync_State, type Sync } from "../../src/index.js";
+import {
+  CatalogError,
+  createCatalogClient,
+  hasEnded,
+  type ShopName,
+  shopRef,
+  type Sync,
+  Sync_Mode,
+  Sync_State,
+  type SyncAndWaitOptions,
+} from "../../src/index.js";
 
-const SHOP = { platform: "shopify", domain: "demo.myshopify.com" };
+const SHOP = "shopify:demo.myshopify.com";
 const client = createCatalogClient({ address: process.env["CATALOG_ADDRESS"] ?? "" });
 after(() => client.close());
 
@@ -15,14 +25,26 @@ async function collect<T>(values: AsyncIterable<T>): Promise<T[]> {
   return collected;
 }
 
+/** Syncs a shop; on a busy machine the shop may not answer in time, which is not what these tests are about. */
+async function syncToEnd(shop: ShopName, options: SyncAndWaitOptions = {}): Promise<Sync> {
+  for (;;) {
+    try {
+      return await client.syncAndWait(shop, options);
+    } catch (error) {
+      if (!(error instanceof CatalogError) || error.reason !== "SOURCE_UNREACHABLE") throw error;
+    }
+  }
+}
+
 let sync: Sync;
 
 test("syncAndWait shows the progress with growing revisions, and returns the terminal snapshot", async () => {
   const seen: Sync[] = [];
-  sync = await client.syncAndWait(SHOP, { mode: Sync_Mode.FULL, onProgress: (each) => seen.push(each) });
+  sync = await syncToEnd(SHOP, { mode: Sync_Mode.FULL, onProgress: (each) => seen.push(each) });
   assert.equal(sync.state, Sync_State.SUCCEEDED);
   assert.equal(seen.at(-1), sync);
-  assert.ok(seen.every((each, i) => i === 0 || each.revision >= (seen[i - 1]?.revision ?? 0n)));
+  const revisions = seen.filter(({ syncId }) => syncId === sync.syncId).map(({ revision }) => revision);
+  assert.ok(revisions.every((revision, i) => i === 0 || revision >= (revisions[i - 1] ?? 0n)));
   assert.ok((sync.progress?.items?.seenCount ?? 0n) > 0n);
 });
 
@@ -41,7 +63,7 @@ test("filters are those of the contract", async () => {
   const found = await collect(client.items(SHOP, { productId: first.productId }));
   assert.ok(found.length && found.every(({ productId }) => productId === first.productId));
   const domains = (await collect(client.shops({ platform: "shopify", pageSize: 1 }))).map(({ shop }) => shop?.domain);
-  assert.ok(domains.includes(SHOP.domain));
+  assert.ok(domains.includes("demo.myshopify.com"));
   const syncs = await collect(client.syncs({ shop: SHOP, states: [Sync_State.SUCCEEDED], pageSize: 1 }));
   assert.ok(syncs.some(({ syncId }) => syncId === sync.syncId));
   assert.equal(BigInt((await collect(client.issues(sync.syncId, { pageSize: 1 }))).length), sync.progress?.issueCount);
@@ -73,7 +95,7 @@ test("a repeated start with the same requestId returns the same sync", async () 
   const requestId = crypto.randomUUID();
   const first = await client.startSync(shop, { requestId });
   assert.equal((await client.startSync(shop, { requestId })).syncId, first.syncId);
-  for await (const snapshot of client.watchSync(first.syncId)) sync = snapshot;
+  await collect(client.watchSync(first.syncId));
   // Without one each call creates another sync.
   const second = await client.startSync(shop);
   assert.notEqual(second.syncId, first.syncId);
@@ -126,7 +148,7 @@ test("a follower begins with all items, and continues after a position without r
 test("leaving the loop of a bare stream ends its call", async () => {
   // The service has a limit of 20 watchers per shop, above which calls fail.
   for (let i = 0; i < 25; i++) {
-    for await (const { items } of client.rpc.watchItems({ shop: SHOP })) {
+    for await (const { items } of client.rpc.watchItems({ shop: shopRef(SHOP) })) {
       assert.ok(items);
       break;
     }
@@ -134,11 +156,11 @@ test("leaving the loop of a bare stream ends its call", async () => {
 });
 
 test("the calls of the contract without a method of their own are typed too", async () => {
-  const { shop, itemCount } = await client.rpc.getStatus({ shop: SHOP });
-  assert.equal(shop?.domain, SHOP.domain);
+  const { shop, itemCount } = await client.rpc.getStatus({ shop: shopRef(SHOP) });
+  assert.equal(shop?.domain, "demo.myshopify.com");
   assert.ok(itemCount > 0n);
 });
 
 test("a deadline ends a call, whoever is slow", async () => {
-  await assert.rejects(client.rpc.getStatus({ shop: SHOP }, { timeoutMs: 1 }), { code: "DEADLINE_EXCEEDED" });
+  await assert.rejects(client.rpc.getStatus({ shop: shopRef(SHOP) }, { timeoutMs: 1 }), { code: "DEADLINE_EXCEEDED" });
 });

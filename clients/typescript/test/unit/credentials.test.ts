@@ -47,3 +47,18 @@ test("credentials are not sent to another machine without encryption", () => {
   createCatalogClient({ ...options, tls: true }).close();
   createCatalogClient({ ...options, allowPlaintextCredentials: true }).close();
 });
+
+test("clients of several callers share the connections, and only the first one closes them", async () => {
+  const first = createCatalogClient({ address: "127.0.0.1:1", serviceSecret: "bff:secret" });
+  const merchant = first.authenticatedBy({ token: "token" });
+  merchant.close();
+  // Port 1 refuses connections: that is UNAVAILABLE, and a closed client is not.
+  await assert.rejects(first.getSync("s"), { code: "UNAVAILABLE" });
+  first.close();
+  await assert.rejects(merchant.getSync("s"), { message: "the client is closed" });
+});
+
+test("a client for another caller has none of the first one's credentials, and the same rules", () => {
+  const first = createCatalogClient({ address: "catalog.internal:50051" });
+  assert.throws(() => first.authenticatedBy({ token: "token" }), /TLS/);
+});
