@@ -12,6 +12,8 @@ export interface CredentialOptions {
   readonly serviceSecret?: string | undefined;
 }
 
+const NOT_SENDABLE = "has characters other than visible ASCII";
+
 /** The headers that authenticate a call. Tokens are kept in private fields, which neither logs nor inspect() show. */
 export class Credentials {
   readonly #provider: TokenProvider | undefined;
@@ -21,6 +23,7 @@ export class Credentials {
   constructor({ token, serviceSecret }: CredentialOptions) {
     if (token && serviceSecret) throw new TypeError("give either a token or a serviceSecret");
     this.#provider = typeof token === "string" ? (token ? () => token : undefined) : token;
+    if (serviceSecret && !isSendable(serviceSecret)) throw new TypeError(`serviceSecret: ${NOT_SENDABLE}`);
     this.#secret = serviceSecret;
   }
 
@@ -68,9 +71,17 @@ export class Credentials {
 
 /** Returns the provider's token. Its failure counts as transient: a watch calls it again. */
 async function callProvider(provider: TokenProvider): Promise<string> {
+  let token;
   try {
-    return await provider();
+    token = (await provider()).trim();
   } catch (cause) {
     throw new CatalogError("the token provider failed", { code: "UNAVAILABLE", cause });
   }
+  if (token && !isSendable(token)) throw new CatalogError(`the token ${NOT_SENDABLE}`, { code: "UNAUTHENTICATED" });
+  return token;
+}
+
+/** Returns whether a value can be a header. If it cannot, Node's error message would show it. */
+function isSendable(value: string): boolean {
+  return /^[\x21-\x7e]+$/.test(value);
 }

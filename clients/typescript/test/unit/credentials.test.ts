@@ -62,3 +62,14 @@ test("a client for another caller has none of the first one's credentials, and t
   const first = createCatalogClient({ address: "catalog.internal:50051" });
   assert.throws(() => first.authenticatedBy({ token: "token" }), /TLS/);
 });
+
+test("a token or secret that cannot be a header is refused without being shown", async () => {
+  const isHidden = (error: unknown): boolean => error instanceof Error && !inspect(error).includes("hush");
+  await assert.rejects(createCatalogClient({ address: "127.0.0.1:1", token: "hush\u0000" }).getSync("s"), isHidden);
+  assert.throws(() => createCatalogClient({ address: "127.0.0.1:1", serviceSecret: "bff:hush\n" }), isHidden);
+});
+
+test("a token that was read from a file may end with a line break", async () => {
+  const credentials = new Credentials({ token: () => "token\n" });
+  assert.deepEqual(await credentials.headers(), { authorization: "Bearer token" });
+});
