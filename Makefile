@@ -94,10 +94,11 @@ gen: .venv-gen/.synced $(GOOGLE_PROTOS)/.synced ## Generate gen/ and the TypeScr
 	  --python_out=$(GEN_OUT) --grpc_python_out=$(GEN_OUT) \
 	  --mypy_out=quiet:$(GEN_OUT) --mypy_grpc_out=quiet,only_async:$(GEN_OUT) $(PROTOS)
 	@test $(GEN_OUT) = gen || cp gen/catalogsync/{py.typed,service_config.json} $(GEN_OUT)/catalogsync/
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory gen-typescript; \
-	  else echo 'npm is not installed: $(TYPESCRIPT_GEN) is neither generated nor checked'; fi
+	@if $(HAS_NODE); then $(MAKE) --no-print-directory gen-typescript; \
+	  else echo 'Node 20 with npm is not installed: $(TYPESCRIPT_GEN) is neither generated nor checked'; fi
 
 TYPESCRIPT := clients/typescript
+HAS_NODE := command -v npm >/dev/null && node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
 TYPESCRIPT_GEN := $(TYPESCRIPT)/src/gen
 # Below this folder; empty for the repository itself.
 TYPESCRIPT_OUT := $(if $(filter-out gen,$(GEN_OUT)),$(GEN_OUT),.)

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,17 @@ import pytest
 
 from tests.e2e.conftest import ROOT, clean_environment
 
-needs_node = pytest.mark.skipif(shutil.which("npm") is None, reason="needs Node 20 or newer with npm")
+
+def _has_node() -> bool:
+    """Return whether npm and Node 20 or newer are installed."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        return False
+    result = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+    major = result.stdout.removeprefix("v").partition(".")[0]
+    return result.returncode == 0 and int(major) >= 20
+
+
+needs_node = pytest.mark.skipif(not _has_node(), reason="needs Node 20 or newer with npm")
 _CLIENT = Path("clients/typescript")
 _NPM_CI = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
 _NOT_COPIED = shutil.ignore_patterns("node_modules", "dist", "build")
