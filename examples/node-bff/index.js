@@ -24,16 +24,11 @@ function lineOf(sync) {
   return [Sync_State[sync.state].padEnd(9), ...parts, ...sync.notes.map((note) => `note: ${note}`)].join("  ");
 }
 
-const [platform, domain] = (process.argv[2] ?? "").split(":");
 try {
-  if (!domain) throw new TypeError("usage: node index.js <platform>:<domain>, such as shopify:demo.myshopify.com");
-  await client.syncAndWait(
-    { platform, domain },
-    {
-      onProgress: (sync) => console.log(lineOf(sync)),
-      onConnection: ({ error }) => error && console.log(`the stream broke (${error.message}): continuing`),
-    },
-  );
+  await client.syncAndWait(process.argv[2] ?? "", {
+    onProgress: (sync) => console.log(lineOf(sync)),
+    onConnection: ({ error }) => error && console.log(`the stream broke (${error.message}): continuing`),
+  });
 } catch (error) {
   console.error(error.message); // An error of the service begins with its reason.
   process.exitCode = error instanceof CatalogError && error.sync ? 1 : 2;
