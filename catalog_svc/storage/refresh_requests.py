@@ -12,6 +12,7 @@ from catalog_svc.domain.refresh import (
     COALESCING_DELAY,
     MAX_PENDING_PRODUCTS,
     PendingRefreshes,
+    RefreshReason,
     RefreshReceipt,
     RefreshRequest,
 )
@@ -20,6 +21,7 @@ from catalog_svc.domain.sync import SyncMode
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.product_refresh import share_shop
 from catalog_svc.storage.refresh_queue import enqueue_shop
+from catalog_svc.storage.shop_webhooks import record_delivery
 from catalog_svc.storage.shops import ShopScope
 
 _SELECT_PRODUCTS_OF_VARIANTS = text("""
@@ -65,6 +67,8 @@ class RefreshRequestStore:
         scope = ShopScope.of(shop)
         if await share_shop(connection, scope) is None:
             raise ShopNotFound(shop.shop_id)
+        if request.reason is RefreshReason.WEBHOOK:
+            await record_delivery(connection, shop)
         product_ids = await _products_of(connection, scope, request)
         if not product_ids:
             return RefreshReceipt()
