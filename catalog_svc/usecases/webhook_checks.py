@@ -152,13 +152,8 @@ class WebhookChecks:
         return [platform.name for platform in found if platform is not None and platform.webhooks]
 
     async def _check_shops(self, shop_ids: Sequence[UUID]) -> None:
-        checks = [asyncio.create_task(self._check(shop_id)) for shop_id in shop_ids]
-        try:
-            outcomes = await asyncio.gather(*checks, return_exceptions=True)
-        finally:
-            for check in checks:
-                check.cancel()
-        for outcome in outcomes:
+        checks = (self._check(shop_id) for shop_id in shop_ids)
+        for outcome in await asyncio.gather(*checks, return_exceptions=True):
             if outcome is not None:
                 raise outcome
 

@@ -35,7 +35,7 @@ PLATFORMS: dict[str, dict[str, Any]] = {
     "feed": {"platform": Platform.FEED, "domain": "shop.example", "feed_format": "ndjson.gz"},
     "bigcommerce": {"platform": Platform.BIGCOMMERCE, "domain": "store-abc123.mybigcommerce.com"},
 }
-WEBHOOK_SECRET = "end-to-end-webhook-secret"
+WEBHOOK_SECRET = "endToEndWebhookSecret0123456789"
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 _ROWS = """
     SELECT (to_jsonb({table}) - ARRAY['shop_id', 'feed_position', 'created_at', 'updated_at'])::text AS row
@@ -83,6 +83,7 @@ class EndToEnd:
         self.engine = engine
         self.world = CatalogWorld(engine)
         self.platform = spec.platform.value
+        self.spec = spec
         self._key = ShopKey(spec.platform.value, spec.domain)
 
     @property
@@ -120,9 +121,10 @@ class EndToEnd:
         resumed = await self.world.commands.resume(sync.sync_id, request_id="", correlation_id="")
         return await self.run(resumed, **options)
 
-    async def tables(self) -> tuple[Counter[str], Counter[str]]:
+    async def tables(self, *, only_live: bool = False) -> tuple[Counter[str], Counter[str]]:
         """Return every column of every product and item, except the catalog's own ids and times."""
-        products, items = [await self.world.rows(_ROWS.format(table=table)) for table in ("product", "item")]
+        rows = _ROWS + (" WHERE deleted_at IS NULL" if only_live else "")
+        products, items = [await self.world.rows(rows.format(table=table)) for table in ("product", "item")]
         return Counter(row["row"] for row in products), Counter(row["row"] for row in items)
 
     async def item(self, item_id: str) -> Mapping[Any, Any]:
@@ -195,7 +197,7 @@ def _settings(spec: ShopSpec, store: RunningStore, directory: Path) -> Connector
     file = directory / "credentials.toml"
     lines = [f'{name} = "{value}"' for name, value in spec.credentials.items()]
     if spec.platform is not Platform.FEED:
-        lines.append(f'webhook_secrets = ["{WEBHOOK_SECRET}"]')
+        lines.append(f'webhook_secrets = ["{WEBHOOK_SECRET}", "shpss_devstore_{spec.domain}"]')
     file.write_text(f'[{spec.platform.value}."{spec.domain}"]\n' + "\n".join(lines) + "\n")
     file.chmod(0o600)
     return ConnectorSettings(
