@@ -47,6 +47,7 @@ from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.audit_loop import AuditLoop
 from catalog_svc.usecases.audit_run import AuditDependencies, AuditRun
 from catalog_svc.usecases.change_hub import ChangeHub
+from catalog_svc.usecases.grouped_requests import GroupedRequests
 from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.item_feed_hub import ItemFeedHub
 from catalog_svc.usecases.ports import ProductSource
@@ -216,7 +217,7 @@ def wire_servicer(
             verifier=ConnectorWebhooks(connector, credentials=_credentials(settings)),
             platforms=platforms,
             shops=shops,
-            requests=RefreshRequestStore(writes),
+            requests=GroupedRequests(RefreshRequestStore(writes)),
             limit=WebhookRate(RateLimit(per_second=settings.webhooks_per_second, burst=settings.webhooks_burst)),
             wake_worker=replica.refresh_worker.wake,
             metrics=metrics,

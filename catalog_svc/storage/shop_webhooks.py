@@ -24,7 +24,7 @@ WEBHOOK_COLUMNS: Final = """webhooks.known_since, webhooks.delivered_at, webhook
     webhooks.repaired_count, webhooks.failure_reason, webhooks.failure_message"""
 """The columns that `to_health` reads, beside `unannounced_at` of the schedule; NULL without a row."""
 
-_DELIVERY_PRECISION: Final = timedelta(minutes=1)
+_DELIVERY_PRECISION_SECONDS: Final = 60
 """So seldom a delivery writes a row of its own."""
 
 # Across shops, and so by a function, which returns ids.
@@ -36,14 +36,18 @@ _FIND_DUE = text("""
 _END_SILENCE: Final = """
     UPDATE shop_schedule SET unannounced_at = NULL WHERE shop_id = :shop_id AND unannounced_at IS NOT NULL"""
 
-_RECORD_DELIVERY = text(f"""
-    WITH ended AS ({_END_SILENCE})
+_ADD_DELIVERY: Final = f"""
     INSERT INTO shop_webhooks (shop_id, known_since, delivered_at)
     VALUES (:shop_id, statement_timestamp(), statement_timestamp())
     ON CONFLICT (shop_id) DO UPDATE SET delivered_at = excluded.delivered_at,
         known_since = coalesce(shop_webhooks.known_since, excluded.known_since)
     WHERE shop_webhooks.delivered_at IS NULL
-       OR shop_webhooks.delivered_at < statement_timestamp() - CAST(:precision AS interval)""")
+       OR shop_webhooks.delivered_at < statement_timestamp() - interval '{_DELIVERY_PRECISION_SECONDS} s'"""
+
+WITH_DELIVERY: Final = f"WITH ended_silence AS ({_END_SILENCE}), delivered AS ({_ADD_DELIVERY})"
+"""The beginning of a statement about the directory that also records a delivery of the shop :shop_id."""
+
+_RECORD_DELIVERY = text(f"WITH ended_silence AS ({_END_SILENCE}) {_ADD_DELIVERY}")
 
 # A silence that goes on is recorded again, but planned only once.
 _RECORD_UNANNOUNCED = text("""
@@ -147,7 +151,7 @@ class WebhookRecordStore:
 
 async def record_delivery(connection: AsyncConnection, shop: Shop) -> None:
     """Record that a delivery about products of the shop was ingested; its webhooks are not silent."""
-    await connection.execute(_RECORD_DELIVERY, {"shop_id": shop.shop_id, "precision": _DELIVERY_PRECISION})
+    await connection.execute(_RECORD_DELIVERY, {"shop_id": shop.shop_id})
 
 
 async def record_unannounced(connection: AsyncConnection, shop_id: UUID, *, since: datetime) -> None:

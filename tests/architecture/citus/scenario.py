@@ -445,6 +445,7 @@ class Scenario:
         await self._webhook_records.due(
             interval=timedelta(days=1), retry_interval=timedelta(hours=1), platforms=[key.platform], limit=9
         )
+        await self._request(shop, variants=("unknown",))
         await self._webhook_records.postpone(shop)
         await self._webhook_records.failed(shop, ShopNotFound(key), must_retry=False)
         await self._webhook_records.repaired(shop, EnsuredWebhooks(active=3, inactive=0, repaired=1))

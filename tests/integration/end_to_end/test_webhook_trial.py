@@ -236,9 +236,9 @@ async def test_lost_doubled_shuffled_and_late_deliveries_never_store_an_older_st
 
 def _print_result(platform: str, running: Trial) -> None:
     counts = running.sender.log.counts
+    kinds = ", ".join(f"{counts[name]:,} {name}" for name in ("sent", "lost", "doubled", "late"))
     milliseconds = [seconds * 1_000 for seconds in running.receiver.seconds]
     print(
-        f"RESULT {platform}: {counts['sent']:,} deliveries ({counts['doubled']:,} doubled, {counts['late']:,} late), "
-        f"{counts['lost']:,} lost; {running.syncs} syncs, {running.shop.calls:,} calls of the platform; "
+        f"RESULT {platform}: deliveries: {kinds}; {running.syncs} syncs; {running.shop.calls:,} calls; "
         f"IngestWebhook p50 {percentile(milliseconds, 50):.0f} ms, p99 {percentile(milliseconds, 99):.0f} ms"
     )
