@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -121,6 +122,8 @@ class WebhookChecks:
                 if not busy:
                     await self._drain.race(asyncio.sleep(self._poll_interval_seconds * random.uniform(0.7, 1.3)))
             except ServerDraining:
+                with suppress(StorageUnavailable):
+                    await self._lease.release()
                 return
 
     async def _round(self, heartbeat: Heartbeat) -> bool:

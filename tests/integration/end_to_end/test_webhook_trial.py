@@ -40,8 +40,8 @@ pytestmark = pytest.mark.timeout(300 + DELIVERIES // 5)
 PLATFORMS: Final = ("shopify", "woocommerce-10.3", "bigcommerce")
 PRODUCTS: Final = 150
 CHANGES_PER_DELETION: Final = 150
-"""So rare that the deletion guard, which counts those of a day, allows all of them."""
-MAX_DELETIONS: Final = 30
+MAX_DELETIONS: Final = 8
+"""So few that the deletion guard, which counts those of a day, allows all of them."""
 MAX_WAITING: Final = 100
 """Deliveries that wait while the shop goes on changing."""
 FIRST_VALUE: Final = 1_000_000
@@ -119,7 +119,7 @@ class Trial:
             if number % CHANGES_PER_DELETION == 0 and self.deletions < MAX_DELETIONS:
                 self._replace_product()
             await asyncio.sleep(0)
-            await until(lambda: self._waiting_now() < MAX_WAITING)
+            await until(lambda: self._waiting_now() < MAX_WAITING, seconds=600)
 
     def _waiting_now(self) -> int:
         return self.sender.waiting - self.sender.log.counts["late"]

@@ -154,6 +154,8 @@ async def test_of_two_replicas_one_checks() -> None:
     replicas = [Running(shops), Running(shops)]
     await asyncio.gather(*(replica.run_for(HOUR) for replica in replicas))
     assert [len(addresses) for addresses in shops.calls.values()] == [1, 1]
+    # One that stops lets another one continue at once.
+    assert shops.owners == {}
 
 
 @skipping
