@@ -70,6 +70,19 @@ _STOP_OBSERVING: Final = (
 )
 
 
+# Without the hash of what was read last: the stock that an incremental sync stores is no product.
+_LIVE_ROWS: Final = """
+    SELECT (to_jsonb({table})
+        - ARRAY['shop_id', 'feed_position', 'content_hash', 'created_at', 'updated_at'])::text AS row
+    FROM {table} WHERE deleted_at IS NULL"""
+_OPTIONS: Final[dict[str, dict[str, object]]] = {
+    # The rows of an export are as old as its beginning.
+    "shopify": {"shopify_strategy": "bulk"},
+    "woocommerce-10.3": {"key_writes": True},
+    "bigcommerce": {},
+}
+
+
 @asynccontextmanager
 async def observed(world: CatalogWorld) -> AsyncIterator[None]:
     """Record each write of an item that stores an older state than the one before, in the database itself."""
@@ -205,8 +218,7 @@ async def trial(shop: EndToEnd, database_url: str) -> AsyncIterator[Trial]:
 async def test_lost_doubled_shuffled_and_late_deliveries_never_store_an_older_state_and_end_in_the_store_s_state(
     opens: Opens, database_url: str, platform: str
 ) -> None:
-    options = {"key_writes": True} if platform.startswith("woocommerce") else {}
-    async with opens(platform, products=PRODUCTS, edge_cases=False, **options) as shop:
+    async with opens(platform, products=PRODUCTS, edge_cases=False, **_OPTIONS[platform]) as shop:
         await shop.succeed()
         async with observed(shop.world), trial(shop, database_url) as running:
             await running.ensure_webhooks()
@@ -219,18 +231,18 @@ async def test_lost_doubled_shuffled_and_late_deliveries_never_store_an_older_st
             await running.refreshed()
             # What was lost or is late by an hour is found by the next incremental sync.
             await running.sync(pb.Sync.MODE_INCREMENTAL)
-            after_sync = await shop.tables(only_live=True)
+            after_sync = await shop.tables(_LIVE_ROWS)
             await shop.check_items()
             await running.deliver_late_ones()
             await running.refreshed()
-            assert await shop.tables(only_live=True) == after_sync
+            assert await shop.tables(_LIVE_ROWS) == after_sync
             assert await running.older_writes() == []
             counts = running.sender.log.counts
             assert counts["lost"] > 0 < counts["doubled"]
         _print_result(platform, running)
         await shop.clear()
         await shop.succeed()
-        assert await shop.tables(only_live=True) == after_sync
+        assert await shop.tables(_LIVE_ROWS) == after_sync
 
 
 def _print_result(platform: str, running: Trial) -> None:
