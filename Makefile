@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials chaos fuzz run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos fuzz run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: $(BIN)/.synced ## Run all tests (WORKERS=n at a time; most of them wait)
 
 audit-trials: $(BIN)/.synced ## Audits of falsified shops, and beside syncs: how many find drift, how many false alarms (TRIALS=100)
 	@CATALOGSYNC_AUDIT_TRIALS=$(or $(TRIALS),100) $(BIN)/pytest -q -s tests/integration/end_to_end/test_audit_trials.py
+
+webhook-trial: $(BIN)/.synced ## Webhooks of changing shops, lost, doubled, shuffled and late: is an older state stored, and what is the end (DELIVERIES=10000 per platform)
+	@CATALOGSYNC_WEBHOOK_DELIVERIES=$(or $(DELIVERIES),10000) $(BIN)/pytest -q -s tests/integration/end_to_end/test_webhook_trial.py
 
 test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that a missing fence is found out
 	$(BIN)/pytest -m chaos

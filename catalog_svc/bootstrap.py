@@ -259,6 +259,11 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
             if replica.audit_loop
             else ()
         ),
+        *(
+            (Loop(name="webhook_checks", run=replica.webhook_checks.run, heartbeat_timeout=_MAX_AUDIT_SILENCE),)
+            if replica.webhook_checks
+            else ()
+        ),
         Loop(name="shop_purge", run=replica.shop_purge.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(
             name="readiness",

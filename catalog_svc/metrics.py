@@ -70,6 +70,7 @@ class CatalogMetrics:
         self._audit_failures = counter("audit_failures", "Audits that failed.", "platform", "reason")
         self._audited = counter("audited_products", "Products that audits have compared.")
         self._drifted = counter("drifted_products", "Products about which audits found the catalog wrong.")
+        self._webhook_checks = counter("webhook_checks", "Checks of the webhooks of shops.", "platform", "outcome")
         self._database_failures = counter(
             "database_failures", "Operations of syncs given up because the database was unavailable."
         )
@@ -171,6 +172,9 @@ class CatalogMetrics:
 
     def audit_failed(self, platform: str, reason: str) -> None:
         self._audit_failures.labels(platform, reason).inc()
+
+    def webhooks_checked(self, platform: str, outcome: str) -> None:
+        self._webhook_checks.labels(platform, outcome).inc()
 
     def lease_lost(self) -> None:
         self._lost.inc()

@@ -93,6 +93,15 @@ class CatalogSettings(ServiceSettings):
     incremental_every: Duration = timedelta()
     """For shops without a schedule of their own, like `full_every`; zero: never."""
     full_every: Duration = timedelta()
+    silent_incremental_every: Duration = timedelta(minutes=15)
+    """Longest interval of scheduled incremental syncs of shops whose webhooks are silent; zero: not shortened."""
+    webhook_address: str = Field(
+        default="", pattern=r"^(https://[^\s@#]+|http://(127\.0\.0\.1|localhost)[:/][^\s@#]*)?$", max_length=1_000
+    )
+    """The https URL to which platforms deliver, for the check of webhooks; "{platform}" and "{domain}" stand for
+    those of the shop. Empty: webhooks are not checked."""
+    webhook_check_every: Duration = Field(default=timedelta(days=1), ge=timedelta(minutes=10))
+    """Between two checks of the webhooks of a shop."""
     audit_every: Duration = timedelta()
     """Between two audits of each shop with a healthy connection; zero: never."""
     audit_sample: int = Field(default=50, ge=1, le=1_000)

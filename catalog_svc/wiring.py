@@ -37,6 +37,7 @@ from catalog_svc.storage.retention import RetentionStore
 from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.shop_deletions import ShopDeletionStore
 from catalog_svc.storage.shop_directory import ShopDirectoryStore
+from catalog_svc.storage.shop_webhooks import WebhookRecordStore
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
@@ -46,6 +47,7 @@ from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.audit_loop import AuditLoop
 from catalog_svc.usecases.audit_run import AuditDependencies, AuditRun
 from catalog_svc.usecases.change_hub import ChangeHub
+from catalog_svc.usecases.grouped_requests import GroupedRequests
 from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.item_feed_hub import ItemFeedHub
 from catalog_svc.usecases.ports import ProductSource
@@ -67,6 +69,7 @@ from catalog_svc.usecases.watch_items import WatchItems
 from catalog_svc.usecases.watch_pacing import WatchLimits
 from catalog_svc.usecases.watch_sync import WatchSync
 from catalog_svc.usecases.watcher_limits import WatcherLimiter
+from catalog_svc.usecases.webhook_checks import WebhookChecks
 from catalog_svc.usecases.worker import SyncSupervisor, Worker
 
 _MAX_READ_AGE_HEARTBEATS = 3
@@ -93,6 +96,8 @@ class Replica:
     audit: AuditRun
     audit_loop: AuditLoop | None
     """None: the settings have no interval."""
+    webhook_checks: WebhookChecks | None
+    """None: the settings have no address."""
     drain: Drain
 
 
@@ -148,6 +153,7 @@ def wire_replica(
         refresh_worker=refresh_worker,
         audit=audit,
         audit_loop=_audit_loop(settings, database, audit, drain),
+        webhook_checks=_webhook_checks(settings, database, connector, drain, metrics),
         drain=drain,
     )
 
@@ -211,7 +217,7 @@ def wire_servicer(
             verifier=ConnectorWebhooks(connector, credentials=_credentials(settings)),
             platforms=platforms,
             shops=shops,
-            requests=RefreshRequestStore(writes),
+            requests=GroupedRequests(RefreshRequestStore(writes)),
             limit=WebhookRate(RateLimit(per_second=settings.webhooks_per_second, burst=settings.webhooks_burst)),
             wake_worker=replica.refresh_worker.wake,
             metrics=metrics,
@@ -336,6 +342,29 @@ def _audit_loop(settings: CatalogSettings, database: Database, audit: AuditRun, 
     )
 
 
+def _webhook_checks(
+    settings: CatalogSettings,
+    database: Database,
+    connector: grpc.aio.Channel,
+    drain: Drain,
+    metrics: CatalogMetrics,
+) -> WebhookChecks | None:
+    if not settings.webhook_address:
+        return None
+    credentials = _credentials(settings)
+    return WebhookChecks(
+        records=WebhookRecordStore(database),
+        shops=ShopStore(database),
+        platforms=ConnectorPlatforms(connector, credentials=credentials),
+        setup=ConnectorWebhooks(connector, credentials=credentials),
+        lease=LoopLease(database, name="webhook checks", owner=uuid4()),
+        drain=drain,
+        metrics=metrics,
+        address=settings.webhook_address,
+        interval=settings.webhook_check_every,
+    )
+
+
 def _scheduler(
     settings: CatalogSettings, database: Database, worker: Worker, drain: Drain, metrics: CatalogMetrics
 ) -> Scheduler:
@@ -352,7 +381,11 @@ def _scheduler(
 
 
 def _schedule_defaults(settings: CatalogSettings) -> ScheduleDefaults:
-    return ScheduleDefaults(incremental_every=settings.incremental_every, full_every=settings.full_every)
+    return ScheduleDefaults(
+        incremental_every=settings.incremental_every,
+        full_every=settings.full_every,
+        silent_every=settings.silent_incremental_every,
+    )
 
 
 def _retention_policy(settings: CatalogSettings) -> RetentionPolicy:

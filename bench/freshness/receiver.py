@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,14 +28,17 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving(stub: CatalogServiceStub) -> AsyncIterator[Receiver]:
-    """Listen on a free port of this machine while the context lasts."""
+    """Listen on a free port of this machine while the context lasts; addresses may name the shop's domain."""
     receiver = Receiver()
 
     async def receive(request: web.Request) -> web.Response:
-        delivery = pb.IngestWebhookRequest(platform=request.match_info["platform"], body=await request.read())
+        platform, domain = request.match_info["platform"], request.match_info.get("domain", "")
+        delivery = pb.IngestWebhookRequest(platform=platform, body=await request.read())
+        if domain:
+            delivery.shop.platform, delivery.shop.domain = platform, domain
         for name, value in request.headers.items():
             delivery.headers.add(name=name, value=value)
-        loop_time = request.loop.time
+        loop_time = asyncio.get_running_loop().time
         begin = loop_time()
         try:
             await stub.IngestWebhook(delivery, timeout=_TIMEOUT_SECONDS)
@@ -48,6 +52,7 @@ async def receiving(stub: CatalogServiceStub) -> AsyncIterator[Receiver]:
 
     app = web.Application()
     app.router.add_post("/{platform}", receive)
+    app.router.add_post("/{platform}/{domain}", receive)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -30,6 +30,8 @@ class ScheduleDefaults:
 
     incremental_every: timedelta = NEVER
     full_every: timedelta = NEVER
+    silent_every: timedelta = NEVER
+    """Longest incremental interval, if there is one, of shops whose webhooks are silent; NEVER: not shortened."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +47,8 @@ class StoredSchedule:
     full_due_at: datetime | None = None
     not_before: datetime | None = None
     """No sync is due earlier: the shop is broken, or was being synced when it was due."""
+    unannounced_at: datetime | None = None
+    """When a sync last found changes that no webhook had announced; None: the webhooks are not silent."""
 
     def effective(self, defaults: ScheduleDefaults) -> ShopSchedule:
         """Return the schedule in effect: the shop's own intervals, else the defaults."""
@@ -57,6 +61,13 @@ class StoredSchedule:
             paused=self.paused,
             next_due_at=None if self.paused else self.next_due_at,
         )
+
+    def incremental_interval(self, defaults: ScheduleDefaults) -> timedelta:
+        """Return the interval by which incremental syncs are planned: a shorter one while webhooks are silent."""
+        every = self.effective(defaults).incremental_every
+        if self.unannounced_at is None or NEVER in (every, defaults.silent_every):
+            return every
+        return min(every, defaults.silent_every)
 
     @property
     def next_due_at(self) -> datetime | None:
@@ -85,7 +96,7 @@ class StoredSchedule:
         effective = self.effective(defaults)
         return replace(
             self,
-            incremental_due_at=_fit_due_time(self.incremental_due_at, effective.incremental_every, now),
+            incremental_due_at=_fit_due_time(self.incremental_due_at, self.incremental_interval(defaults), now),
             full_due_at=_fit_due_time(self.full_due_at, effective.full_every, now),
         )
 
@@ -105,7 +116,7 @@ class StoredSchedule:
         A full sync replaces the incremental one that is due.
         """
         effective = self.effective(defaults)
-        due_at = _next_due_time(effective.incremental_every, now)
+        due_at = _next_due_time(self.incremental_interval(defaults), now)
         scheduled = replace(self, incremental_due_at=due_at, not_before=None)
         if mode is SyncMode.FULL:
             scheduled = replace(scheduled, full_due_at=_next_due_time(effective.full_every, now))
@@ -114,7 +125,7 @@ class StoredSchedule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShopSchedule:
-    """The schedule in effect for a shop."""
+    """The schedule of a shop: its own intervals, else the defaults."""
 
     incremental_every: timedelta
     """NEVER: no scheduled syncs."""

@@ -123,3 +123,5 @@ class PlatformInfo:
     """Regular expression that a canonical domain matches as a whole."""
     incremental: bool
     """Whether the platform can list what changed since a time."""
+    webhooks: bool = False
+    """Whether the connector can create webhooks on the platform."""

@@ -13,6 +13,7 @@ from catalog_svc.domain.errors import DECIDED_BY_FULL_SYNC
 from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import Sync, SyncError
+from catalog_svc.domain.webhook_health import WebhookHealth
 
 
 class ConnectionState(Enum):
@@ -102,12 +103,13 @@ class ShopStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShopDetails:
-    """A shop with its connection and its schedule."""
+    """A shop with its connection, its schedule and its webhooks."""
 
     shop: Shop
     connection: ConnectionHealth
     schedule: ShopSchedule
     """The schedule in effect."""
+    webhooks: WebhookHealth
     same_store_shop_ids: tuple[UUID, ...]
     """Other registered shops with the same platform_shop_id on the same platform."""
     created_at: datetime

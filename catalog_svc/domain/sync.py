@@ -210,6 +210,11 @@ class RecordCounts:
     deleted: int = 0
     rejected: int = 0
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether any record differed from what was stored."""
+        return bool(self.created or self.updated or self.deleted)
+
     def __add__(self, other: RecordCounts) -> RecordCounts:
         return RecordCounts(
             seen=self.seen + other.seen,
@@ -239,6 +244,11 @@ class Progress:
     def has_read(self) -> bool:
         """Whether the sync has seen any product."""
         return bool(self.products.seen or self.products.rejected or self.checked_products)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the sync has found any change."""
+        return self.products.has_changed or self.items.has_changed
 
     def remaining(self) -> timedelta | None:
         """Return the time left at the present rate; None when it is unknown."""

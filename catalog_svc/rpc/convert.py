@@ -6,7 +6,7 @@ Items and products are in `catalog_svc.rpc.convert_catalog`.
 |---|---|---|
 | Sync | Sync, with Progress, RecordCounts, Waiting, google.rpc.Status | sync |
 | Shop | Shop | shop |
-| ShopDetails | ShopDetails, with ConnectionHealth, ShopSchedule | shop_details |
+| ShopDetails | ShopDetails, with ConnectionHealth, ShopSchedule, WebhookHealth | shop_details |
 | ShopDeletion | ShopDeletion | shop_deletion |
 | ShopStatus | GetStatusResponse, with ConnectionHealth | status |
 | ShopSchedule | ShopSchedule | schedule |
@@ -36,6 +36,7 @@ from catalog_svc.domain.schedule import ShopSchedule
 from catalog_svc.domain.shop import Shop, ShopDeletion
 from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
+from catalog_svc.domain.webhook_health import WebhookHealth
 from catalog_svc.rpc import convert, convert_audit
 from catalog_svc.rpc.convert_catalog import to_timestamp as _time
 from catalog_svc.usecases.stream_lifetime import ReconnectReason
@@ -133,11 +134,12 @@ def shop(value: Shop) -> pb.Shop:
 
 
 def shop_details(value: ShopDetails) -> pb.ShopDetails:
-    """Convert a shop with its connection and its schedule."""
+    """Convert a shop with its connection, its schedule and its webhooks."""
     return pb.ShopDetails(
         shop=shop(value.shop),
         connection=_connection(value.connection),
         schedule=schedule(value.schedule),
+        webhooks=_webhooks(value.webhooks),
         same_store_shop_ids=[str(shop_id) for shop_id in value.same_store_shop_ids],
         create_time=_time(value.created_at),
         update_time=_time(value.updated_at),
@@ -181,6 +183,18 @@ def _connection(value: ConnectionHealth) -> pb.ConnectionHealth:
         state=pb.ConnectionHealth.State.Value(f"STATE_{value.state.value}"),
         reason=_ERROR_REASONS.get(value.reason, error_reason_pb2.ERROR_REASON_UNSPECIFIED),
         message=value.message,
+    )
+
+
+def _webhooks(value: WebhookHealth) -> pb.WebhookHealth:
+    return pb.WebhookHealth(
+        state=pb.WebhookHealth.State.Value(f"STATE_{value.state.value}"),
+        reason=_ERROR_REASONS.get(value.failure_reason, error_reason_pb2.ERROR_REASON_UNSPECIFIED),
+        message=value.failure_message,
+        last_delivery_time=_time(value.delivered_at),
+        unannounced_change_time=_time(value.unannounced_at),
+        last_check_time=_time(value.checked_at),
+        repaired_count=value.repaired_count,
     )
 
 

@@ -196,6 +196,7 @@ class ConnectorPlatforms:
                 name=platform.name,
                 domain_pattern=platform.domain_pattern,
                 incremental=platform.capabilities.incremental,
+                webhooks=platform.capabilities.webhooks,
             )
             for platform in response.platforms
         }

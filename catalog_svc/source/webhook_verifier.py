@@ -1,4 +1,4 @@
-"""Verifies webhook deliveries by connector_svc, which has the secrets of the shops and knows the platforms."""
+"""Verification and setup of webhooks by connector_svc, which has the shops' secrets and knows the platforms."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from catalogsync_common.status import read_failure_now
 
 from catalog_svc.domain.refresh import VerifiedWebhook, WebhookDelivery
 from catalog_svc.domain.shop import ShopKey
+from catalog_svc.domain.webhook_health import EnsuredWebhooks
 from catalog_svc.source.connector_client import CallCredentials, to_source_failure
 
 
 class ConnectorWebhooks:
-    """A `WebhookVerifier` over one channel."""
+    """A `WebhookVerifier` and a `WebhookSetup` over one channel."""
 
     def __init__(
         self,
@@ -26,11 +27,20 @@ class ConnectorWebhooks:
         *,
         credentials: CallCredentials,
         timeout: timedelta = timedelta(seconds=3),
+        setup_timeout: timedelta = timedelta(minutes=3),
     ) -> None:
-        """Create the verifier. Platforms wait 5 s for an answer: `timeout` leaves time to answer them."""
+        """Create the client.
+
+        Args:
+            channel: The channel to connector_svc.
+            credentials: Of this service.
+            timeout: Of a verification. Platforms wait 5 s for an answer: it leaves time to answer them.
+            setup_timeout: Of a setup; longer than connector_svc itself waits for a platform.
+        """
         self._stub = ConnectorServiceStub(channel)
         self._credentials = credentials
         self._timeout = timeout.total_seconds()
+        self._setup_timeout = setup_timeout.total_seconds()
 
     async def verify(self, delivery: WebhookDelivery) -> VerifiedWebhook:
         """Return which products of which shop a delivery concerns.
@@ -54,6 +64,28 @@ class ConnectorWebhooks:
                 raise InvalidRequest(*violations) from error
             raise await to_source_failure(error) from error
         return _to_webhook(response)
+
+    async def ensure(self, shop: ShopKey, address: str) -> EnsuredWebhooks:
+        """Create and enable the webhooks of the shop at `address`.
+
+        Raises:
+            SourceFailed: The connector or the platform did not do it.
+        """
+        request = pb.EnsureWebhooksRequest(
+            shop=pb.ShopRef(platform=shop.platform, domain=shop.domain), address=address
+        )
+        try:
+            response = await self._stub.EnsureWebhooks(
+                request, timeout=self._setup_timeout, metadata=self._credentials.metadata()
+            )
+        except grpc.aio.AioRpcError as error:
+            raise await to_source_failure(error) from error
+        active = sum(each.state == pb.WebhookSubscription.STATE_ACTIVE for each in response.webhooks)
+        return EnsuredWebhooks(
+            active=active,
+            inactive=len(response.webhooks) - active,
+            repaired=sum(each.changed for each in response.webhooks),
+        )
 
 
 def _violations(error: grpc.aio.AioRpcError) -> list[FieldViolation]:

@@ -15,7 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.schedule import RETRY_BLOCKED_DELETION_INTERVAL, RETRY_BROKEN_INTERVAL
 from catalog_svc.domain.status import ConnectionState, LatestSyncs
 from catalog_svc.domain.sync import BlockedDeletion, Sync, SyncMode, SyncState
+from catalog_svc.domain.webhook_health import unannounced_period
 from catalog_svc.storage.change_events import with_event
+from catalog_svc.storage.shop_webhooks import expire_silence, record_unannounced
 from catalog_svc.storage.shops import Row
 from catalog_svc.storage.sync_queue import dequeue
 from catalog_svc.storage.tables import sync as sync_table
@@ -113,6 +115,7 @@ async def close_sync(
     await connection.execute(_close_statement(sync, blocked), values)
     await dequeue(connection, shop_id=row["shop_id"], sync_id=row["sync_id"])
     await _update_connection(connection, sync, blocked)
+    await _update_silence(connection, sync, row)
 
 
 def _close_statement(sync: Sync, blocked: BlockedDeletion | None) -> TextClause:
@@ -137,3 +140,14 @@ async def _update_connection(connection: AsyncConnection, sync: Sync, blocked: B
         await connection.execute(_POSTPONE_BROKEN, {**values, "delay": RETRY_BROKEN_INTERVAL})
     else:
         await connection.execute(_RESET_NOT_BEFORE, values)
+
+
+async def _update_silence(connection: AsyncConnection, sync: Sync, row: Row) -> None:
+    """Store what the sync says about the webhooks of its shop."""
+    if sync.state is not SyncState.SUCCEEDED or sync.started_at is None:
+        return
+    period = unannounced_period(sync, row["watermark"])
+    if period is not None:
+        await record_unannounced(connection, sync.shop.shop_id, since=sync.started_at - period)
+    elif not sync.progress.has_changed:
+        await expire_silence(connection, sync.shop.shop_id)

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.refresh import QueuedRefresh
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.sync import SyncMode
+from catalog_svc.storage.shop_webhooks import WITH_DELIVERY
 from catalog_svc.storage.shops import Row
 from catalog_svc.storage.tenant import each_visible
 
@@ -39,14 +40,16 @@ _WANTED: Final = """wanted_sync = CASE
 
 # A request shortens neither a claim nor the backoff of a shop that cannot be read. It always writes the row: so it
 # waits for a transaction that is about to delete it.
-_ENQUEUE = text(f"""
+_ENQUEUE: Final = f"""
     INSERT INTO refresh_queue (shop_id, platform, due_at, wanted_sync, wanted_count)
     VALUES (:shop_id, :platform, clock_timestamp() + :delay, CAST(:wanted_sync AS text),
             (CAST(:wanted_sync AS text) IS NOT NULL)::integer)
     ON CONFLICT (shop_id) DO UPDATE
     SET due_at = CASE WHEN refresh_queue.claim_id IS NULL AND refresh_queue.failure_count = 0
             THEN least(refresh_queue.due_at, excluded.due_at) ELSE refresh_queue.due_at END,
-        {_WANTED}""")
+        {_WANTED}"""
+_ENQUEUE_SHOP = text(_ENQUEUE)
+_ENQUEUE_DELIVERED = text(f"{WITH_DELIVERY} {_ENQUEUE}")
 
 _LOCK = text("SELECT shop_id FROM refresh_queue WHERE shop_id = :shop_id AND claim_id = :claim_id FOR UPDATE")
 
@@ -79,16 +82,29 @@ async def claim_shops(
 
 
 async def enqueue_shop(
-    connection: AsyncConnection, shop: Shop, *, delay: timedelta, wanted_sync: SyncMode | None = None
+    connection: AsyncConnection,
+    shop: Shop,
+    *,
+    delay: timedelta,
+    wanted_sync: SyncMode | None = None,
+    delivered: bool = False,
 ) -> None:
-    """Let the shop be due after `delay`, or earlier if it is; request a sync of it if `wanted_sync` is given."""
+    """Let the shop be due after `delay`, or earlier if it is.
+
+    Args:
+        connection: The transaction.
+        shop: The shop.
+        delay: Until the shop is due.
+        wanted_sync: Request a sync of it; None: none.
+        delivered: Whether a delivery is the reason, which is recorded in the same statement.
+    """
     values = {
         "shop_id": shop.shop_id,
         "platform": shop.key.platform,
         "delay": delay,
         "wanted_sync": wanted_sync.value if wanted_sync else None,
     }
-    await connection.execute(_ENQUEUE, values)
+    await connection.execute(_ENQUEUE_DELIVERED if delivered else _ENQUEUE_SHOP, values)
 
 
 async def lock_claim(connection: AsyncConnection, queued: QueuedRefresh) -> bool:

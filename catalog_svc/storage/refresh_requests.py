@@ -12,6 +12,7 @@ from catalog_svc.domain.refresh import (
     COALESCING_DELAY,
     MAX_PENDING_PRODUCTS,
     PendingRefreshes,
+    RefreshReason,
     RefreshReceipt,
     RefreshRequest,
 )
@@ -20,20 +21,22 @@ from catalog_svc.domain.sync import SyncMode
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.product_refresh import share_shop
 from catalog_svc.storage.refresh_queue import enqueue_shop
+from catalog_svc.storage.shop_webhooks import record_delivery
 from catalog_svc.storage.shops import ShopScope
 
 _SELECT_PRODUCTS_OF_VARIANTS = text("""
     SELECT item_id, product_id FROM item
     WHERE shop_id = :shop_id AND item_id = ANY(CAST(:variant_ids AS text[]))""")
 
-_COUNT_ROWS = text("""
-    SELECT count(*) FROM (SELECT FROM product_refresh WHERE shop_id = :shop_id LIMIT :limit) AS waiting""")
-
+# Nothing, if too many would wait.
 _UPSERT = text("""
     INSERT INTO product_refresh (shop_id, product_id, reason, first_requested_at, last_requested_at)
     SELECT CAST(:shop_id AS uuid), request.product_id, CAST(:reason AS text), statement_timestamp(),
         statement_timestamp()
-    FROM unnest(CAST(:product_ids AS text[])) AS request (product_id) ORDER BY request.product_id
+    FROM unnest(CAST(:product_ids AS text[])) AS request (product_id)
+    WHERE (SELECT count(*) FROM (SELECT FROM product_refresh WHERE shop_id = :shop_id LIMIT :limit) AS waiting)
+        + CAST(:product_count AS bigint) <= :max_products
+    ORDER BY request.product_id
     ON CONFLICT (shop_id, product_id) DO UPDATE
     SET pending = true, read_count = 0, reason = excluded.reason, last_requested_at = excluded.last_requested_at,
         first_requested_at = CASE WHEN product_refresh.pending THEN product_refresh.first_requested_at
@@ -65,18 +68,27 @@ class RefreshRequestStore:
         scope = ShopScope.of(shop)
         if await share_shop(connection, scope) is None:
             raise ShopNotFound(shop.shop_id)
+        delivered = request.reason is RefreshReason.WEBHOOK
         product_ids = await _products_of(connection, scope, request)
         if not product_ids:
+            if delivered:
+                await record_delivery(connection, shop)
             return RefreshReceipt()
-        limit = {**scope.values, "limit": self._max_products + 1}
-        waiting: int = (await connection.execute(_COUNT_ROWS, limit)).scalar_one()
-        if waiting + len(product_ids) > self._max_products:
-            await enqueue_shop(connection, shop, delay=timedelta(), wanted_sync=SyncMode.INCREMENTAL)
-            return RefreshReceipt(product_count=len(product_ids), needs_sync=True)
-        values = {**scope.values, "product_ids": product_ids, "reason": request.reason.value}
-        await connection.execute(_UPSERT, values)
-        await enqueue_shop(connection, shop, delay=COALESCING_DELAY)
-        return RefreshReceipt(product_count=len(product_ids))
+        values = {
+            **scope.values,
+            "product_ids": product_ids,
+            "product_count": len(product_ids),
+            "reason": request.reason.value,
+            "limit": self._max_products + 1,
+            "max_products": self._max_products,
+        }
+        if (await connection.execute(_UPSERT, values)).rowcount:
+            await enqueue_shop(connection, shop, delay=COALESCING_DELAY, delivered=delivered)
+            return RefreshReceipt(product_count=len(product_ids))
+        await enqueue_shop(
+            connection, shop, delay=timedelta(), wanted_sync=SyncMode.INCREMENTAL, delivered=delivered
+        )
+        return RefreshReceipt(product_count=len(product_ids), needs_sync=True)
 
     async def pending(self) -> PendingRefreshes:
         """Return how many products wait for a refresh, of all shops."""

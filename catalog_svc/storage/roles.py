@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 TENANT_TABLES: Final = (
     *("shop", "shop_deletion", "shop_schedule", "sync_queue", "idempotency_key", "shop_state", "sync"),
     *("sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"),
-    *("product_refresh", "refresh_queue", "change_event", "shop_audit"),
+    *("product_refresh", "refresh_queue", "change_event", "shop_audit", "shop_webhooks"),
 )
 """The tables with rows of shops. Only their owner may use their partitions directly."""
 _SHARED_TABLES: Final = ("loop_lease",)
@@ -35,9 +35,10 @@ FUNCTIONS: Final = (
     *("matching_products", "claim_syncs", "reset_planned_schedules", "purge_requests", "purge_deletions"),
     *("purge_unpartitioned", "create_month_partition", "drop_month_partition", "analyze_catalog"),
     *("present_incarnation", "feed_heads", "claim_refreshes", "pending_refreshes", "due_audits"),
+    *("due_webhook_checks",),
     *("change_feed_state", "change_events", "purge_change_events"),
 )
-"""What the service role may do across shops, and as the owner; see the migrations 0011 and 0013 to 0016."""
+"""What the service role may do across shops, and as the owner; see the migrations 0011 and 0013 to 0017."""
 
 _SELECT_ROLE = text("SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = :name")
 _SELECT_NAMES = text("""

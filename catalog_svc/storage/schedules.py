@@ -17,7 +17,7 @@ from catalog_svc.storage.shops import SHOP_COLUMNS, Row, to_shop
 from catalog_svc.storage.tenant import each_visible
 
 SCHEDULE_COLUMNS: Final = """schedule.incremental_interval, schedule.full_interval, schedule.incremental_due_at,
-    schedule.full_due_at, schedule.not_before, schedule.paused"""
+    schedule.full_due_at, schedule.not_before, schedule.paused, schedule.unannounced_at"""
 """The columns that `to_schedule` reads."""
 
 _SELECT = text(f"SELECT {SCHEDULE_COLUMNS} FROM shop_schedule AS schedule WHERE schedule.shop_id = :shop_id")
@@ -45,7 +45,8 @@ _UPDATE_DUE_TIMES = text("""
         updated_at = clock_timestamp()
     WHERE shop_id = :shop_id
       AND incremental_due_at IS NOT DISTINCT FROM CAST(:old_incremental_due_at AS timestamptz)
-      AND full_due_at IS NOT DISTINCT FROM CAST(:old_full_due_at AS timestamptz)""")
+      AND full_due_at IS NOT DISTINCT FROM CAST(:old_full_due_at AS timestamptz)
+      AND (unannounced_at IS NULL OR CAST(:old_unannounced_at AS timestamptz) IS NOT NULL)""")
 
 
 class ScheduleStore:
@@ -102,7 +103,10 @@ class ScheduleStore:
     async def plan(
         self, shop: Shop, *, old: StoredSchedule, new: StoredSchedule, defaults: ScheduleDefaults
     ) -> None:
-        """Store the due times of `new`, unless another replica has stored some since `old` was read."""
+        """Store the due times of `new`.
+
+        Without effect if others were stored, or if webhooks have become silent, since `old` was read.
+        """
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(_UPDATE_DUE_TIMES, _due_times(shop, old, new, defaults))
@@ -123,6 +127,7 @@ def _due_times(
         "shop_id": shop.shop_id,
         "old_incremental_due_at": old.incremental_due_at,
         "old_full_due_at": old.full_due_at,
+        "old_unannounced_at": old.unannounced_at,
         "incremental_due_at": new.incremental_due_at,
         "full_due_at": new.full_due_at,
         "default_incremental": defaults.incremental_every,
@@ -143,4 +148,5 @@ def to_schedule(row: Row) -> StoredSchedule:
         incremental_due_at=row["incremental_due_at"],
         full_due_at=row["full_due_at"],
         not_before=row["not_before"],
+        unannounced_at=row["unannounced_at"],
     )

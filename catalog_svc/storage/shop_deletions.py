@@ -58,6 +58,8 @@ _DELETE_REFRESHES = text("DELETE FROM refresh_queue WHERE shop_id = :shop_id")
 
 _DELETE_AUDIT = text("DELETE FROM shop_audit WHERE shop_id = :shop_id")
 
+_DELETE_WEBHOOKS = text("DELETE FROM shop_webhooks WHERE shop_id = :shop_id")
+
 # The entry before the schedule: in the order in which a change of the shop locks them.
 _DELETE_ENTRY = text("DELETE FROM shop WHERE shop_id = :shop_id RETURNING platform, domain, merchant_id")
 
@@ -269,6 +271,7 @@ async def _begin(connection: AsyncConnection, shop: Shop) -> tuple[ShopDeletion,
     entry = (await connection.execute(_DELETE_ENTRY, values)).mappings().one()
     await connection.execute(_DELETE_SCHEDULE, values)
     await connection.execute(_DELETE_AUDIT, values)
+    await connection.execute(_DELETE_WEBHOOKS, values)
     inserted = (await connection.execute(_INSERT, {**values, **entry})).mappings().one()
     deletion = await _with_counters(connection, inserted)
     active = next((row for row in syncs if row["ended_at"] is None), None)

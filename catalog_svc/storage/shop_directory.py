@@ -27,6 +27,7 @@ from catalog_svc.domain.status import (
 )
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import SCHEDULE_COLUMNS, to_schedule
+from catalog_svc.storage.shop_webhooks import WEBHOOK_COLUMNS, to_health
 from catalog_svc.storage.shops import SHOP_COLUMNS, Row, find_entry, register_shop, to_shop
 from catalog_svc.storage.tenant import each_visible
 
@@ -39,8 +40,9 @@ _SCHEDULE_FIELDS: Final = frozenset(
 
 _SELECT: Final = f"""
     SELECT {SHOP_COLUMNS}, shop.connection_state, shop.connection_reason, shop.connection_message,
-        shop.created_at, shop.updated_at, {SCHEDULE_COLUMNS}
-    FROM shop JOIN shop_schedule AS schedule ON schedule.shop_id = shop.shop_id"""
+        shop.created_at, shop.updated_at, {SCHEDULE_COLUMNS}, {WEBHOOK_COLUMNS}
+    FROM shop JOIN shop_schedule AS schedule ON schedule.shop_id = shop.shop_id
+        LEFT JOIN shop_webhooks AS webhooks ON webhooks.shop_id = shop.shop_id"""
 
 _SELECT_BY_IDS = text(f"{_SELECT} WHERE shop.shop_id = ANY(:shop_ids)")
 
@@ -223,6 +225,7 @@ def _to_details(row: Row, same_store_shop_ids: Sequence[UUID], defaults: Schedul
             message=row["connection_message"],
         ),
         schedule=to_schedule(row).effective(defaults),
+        webhooks=to_health(row),
         same_store_shop_ids=tuple(same_store_shop_ids),
         created_at=row["created_at"],
         updated_at=row["updated_at"],

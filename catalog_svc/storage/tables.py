@@ -9,8 +9,8 @@ checks them:
 | shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
 | | sync_issue, sync_seen, obsolete_pass, product, item, product_refresh, change_event |
 | directory: small, read across shops; local to the coordinator | shop, shop_deletion, shop_schedule, sync_queue, |
-| | refresh_queue, shop_audit, idempotency_key, loop_lease, page_token_key, schema_compatibility, |
-| | change_feed |
+| | refresh_queue, shop_audit, shop_webhooks, idempotency_key, loop_lease, page_token_key, |
+| | schema_compatibility, change_feed |
 
 `shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
 """
@@ -239,6 +239,8 @@ shop_schedule = Table(
     # The defaults under which the due times were planned; NULL: they were not yet.
     Column("planned_incremental_interval", Interval),
     Column("planned_full_interval", Interval),
+    # When a sync last found changes that no webhook had announced; NULL: a delivery came since, or never.
+    _time("unannounced_at"),
     _time("created_at", required=True),
     _time("updated_at", required=True),
     PrimaryKeyConstraint("shop_id", name="shop_schedule_pkey"),
@@ -380,6 +382,28 @@ sync = Table(
     PrimaryKeyConstraint("shop_id", "sync_id", name="sync_pkey"),
     Index("sync_by_time", "created_at", "sync_id"),
     Index("sync_by_state", "state", "created_at", "sync_id"),
+    postgresql_with=_HOT_ROWS,
+)
+
+# The webhooks of each shop, as far as they are known.
+shop_webhooks = Table(
+    "shop_webhooks",
+    metadata,
+    _id("shop_id"),
+    # Since when the shop has webhooks that should work: the first delivery, or the last repair; NULL: it has none.
+    _time("known_since"),
+    # To the minute.
+    _time("delivered_at"),
+    # When they were last checked and repaired; whether with success.
+    _time("attempted_at"),
+    _time("checked_at"),
+    _count("repaired_count"),
+    # Why the last attempt failed; empty: it did not.
+    _text("failure_reason"),
+    _text("failure_message"),
+    # Whether the next check is due soon, since the last one did not end.
+    _flag("must_retry"),
+    PrimaryKeyConstraint("shop_id", name="shop_webhooks_pkey"),
     postgresql_with=_HOT_ROWS,
 )
 

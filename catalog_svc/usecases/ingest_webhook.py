@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 from uuid import UUID
 
 from catalogsync_common.failure import InvalidRequest
@@ -14,11 +16,12 @@ from catalog_svc.domain.refresh import (
     IngestOutcome,
     IngestResult,
     RefreshReason,
+    RefreshReceipt,
     RefreshRequest,
     VerifiedWebhook,
     WebhookDelivery,
 )
-from catalog_svc.domain.shop import ShopKey, ShopRef
+from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
 from catalog_svc.usecases.catalog_ports import Shops
 from catalog_svc.usecases.ports import Platforms
 from catalog_svc.usecases.refresh_ports import RefreshMetrics, RefreshRequests, WebhookLimit, WebhookVerifier
@@ -28,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _PING = IngestResult(outcome=IngestOutcome.PING)
 _IGNORED = IngestResult(outcome=IngestOutcome.IGNORED)
+_MAX_KNOWN_SHOPS: Final = 10_000
 
 
 class IngestWebhook:
@@ -63,6 +67,7 @@ class IngestWebhook:
         self._limit = limit
         self._wake_worker = wake_worker
         self._metrics = metrics
+        self._known = _KnownShops()
 
     async def __call__(self, delivery: WebhookDelivery, shop: ShopRef | None) -> IngestResult:
         """Verify a delivery and request its products.
@@ -100,22 +105,53 @@ class IngestWebhook:
     async def _request(self, verified: VerifiedWebhook) -> IngestResult:
         if verified.is_ping:
             return _PING
-        shop = None
-        if verified.shop is not None and (verified.product_ids or verified.variant_ids):
-            shop = await self._shops.find(verified.shop)
-        if shop is None:
+        if verified.shop is None or not (verified.product_ids or verified.variant_ids):
             return _IGNORED
-        self._limit.take(shop.shop_id)
         request = RefreshRequest(
             reason=RefreshReason.WEBHOOK, product_ids=verified.product_ids, variant_ids=verified.variant_ids
         )
-        try:
-            receipt = await self._requests.add(shop, request)
-        except ShopNotFound:
-            return _IGNORED
-        if not receipt.product_count:
+        receipt = await self._add(verified.shop, request)
+        if receipt is None or not receipt.product_count:
             return _IGNORED
         if receipt.needs_sync:
-            _log.warning("too many products wait for a refresh: a sync reads them", extra={"shop": str(shop.key)})
+            context = {"shop": str(verified.shop)}
+            _log.warning("too many products wait for a refresh: a sync reads them", extra=context)
         self._wake_worker()
         return IngestResult(outcome=IngestOutcome.ACCEPTED, product_count=receipt.product_count)
+
+    async def _add(self, key: ShopKey, request: RefreshRequest) -> RefreshReceipt | None:
+        """Add the request; None: the shop is not registered.
+
+        A known shop is not looked up again. That it was deleted, and perhaps registered again, shows when the
+        request is stored.
+        """
+        known = self._known.get(key)
+        shop = known or await self._shops.find(key)
+        if shop is None:
+            return None
+        self._known.put(key, shop)
+        self._limit.take(shop.shop_id)
+        try:
+            return await self._requests.add(shop, request)
+        except ShopNotFound:
+            self._known.remove(key)
+            return await self._add(key, request) if known else None
+
+
+class _KnownShops:
+    """The shops of the latest deliveries."""
+
+    def __init__(self) -> None:
+        self._shops: OrderedDict[ShopKey, Shop] = OrderedDict()
+
+    def get(self, key: ShopKey) -> Shop | None:
+        return self._shops.get(key)
+
+    def put(self, key: ShopKey, shop: Shop) -> None:
+        self._shops[key] = shop
+        self._shops.move_to_end(key)
+        if len(self._shops) > _MAX_KNOWN_SHOPS:
+            self._shops.popitem(last=False)
+
+    def remove(self, key: ShopKey) -> None:
+        self._shops.pop(key, None)

@@ -172,8 +172,8 @@ def webhook_message(webhook: VerifiedWebhook) -> pb.VerifyWebhookResponse:
     return message
 
 
-def platform_message(platform: Platform) -> pb.Platform:
-    """Return one entry of ListPlatforms."""
+def platform_message(platform: Platform, *, webhooks: bool) -> pb.Platform:
+    """Return one entry of ListPlatforms; `webhooks`: whether they can be created on the platform."""
     return pb.Platform(
         name=platform.name,
         display_name=platform.display_name,
@@ -182,6 +182,7 @@ def platform_message(platform: Platform) -> pb.Platform:
             incremental=platform.capabilities.incremental,
             bulk=platform.capabilities.bulk,
             deletions=platform.capabilities.deletions,
+            webhooks=webhooks,
         ),
     )
 

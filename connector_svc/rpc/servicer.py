@@ -100,4 +100,7 @@ class ConnectorServicer(ConnectorServiceServicer):
     async def ListPlatforms(
         self, request: pb.ListPlatformsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.ListPlatformsResponse:
-        return pb.ListPlatformsResponse(platforms=map(platform_message, self._platforms.all()))
+        creating = self._webhook_setup.platforms if self._webhook_setup else ()
+        return pb.ListPlatformsResponse(
+            platforms=[platform_message(each, webhooks=each.name in creating) for each in self._platforms.all()]
+        )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -41,6 +42,7 @@ class DeliverySwitches:
     late: float = 0.0
     """The share of deliveries that wait `late_seconds` first."""
     late_seconds: float = 60.0
+    """When it is set, the late deliveries that wait are sent at once."""
     shuffled: bool = False
     """Whether waiting deliveries are sent in a random order."""
     held: bool = False
@@ -102,6 +104,8 @@ class WebhookSender:
         self._waiting: list[QueuedDelivery] = []
         self._keys: set[Hashable] = set()
         self._delayed: set[asyncio.Task[None]] = set()
+        self._late = asyncio.Event()
+        """Ends the wait of the late deliveries."""
         self._workers: list[asyncio.Task[None]] = []
         self._in_flight = 0
         self._wake = asyncio.Event()
@@ -116,6 +120,9 @@ class WebhookSender:
         """Set switches by their names; what waits is sent by the new ones."""
         for name, value in changes.items():
             setattr(self.switches, name, value)
+        if "late_seconds" in changes:
+            self._late.set()
+            self._late = asyncio.Event()
         self._wake.set()
 
     def enqueue(self, delivery: QueuedDelivery) -> None:
@@ -126,7 +133,7 @@ class WebhookSender:
         self.log.counts["queued"] += 1
         if self._random.random() < self.switches.late:
             self.log.counts["late"] += 1
-            self._delay(delivery, self.switches.late_seconds)
+            self._delay(delivery, self.switches.late_seconds, until=self._late)
         else:
             self._append(delivery)
 
@@ -167,9 +174,13 @@ class WebhookSender:
             self._workers = [asyncio.create_task(self._work()) for _ in range(self._policy.concurrency)]
         self._wake.set()
 
-    def _delay(self, delivery: QueuedDelivery, seconds: float) -> None:
+    def _delay(self, delivery: QueuedDelivery, seconds: float, *, until: asyncio.Event | None = None) -> None:
+        """Append the delivery after some seconds, or earlier when `until` is set."""
+
         async def append_later() -> None:
-            await asyncio.sleep(seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await (until or asyncio.Event()).wait()
             self._delayed.discard(task)
             self._append(delivery)
 

@@ -50,6 +50,7 @@ class FakeCatalog(CatalogServiceServicer):
         self.shops: dict[str, catalog.Shop] = {}
         """By name; a shop of which a test has stored items is registered when it is first named."""
         self.connections: dict[str, catalog.ConnectionHealth] = {}
+        self.webhooks: dict[str, catalog.WebhookHealth] = {}
         """By name of the shop."""
         self.deletions: dict[str, catalog.ShopDeletion] = {}
         """By id of the shop."""
@@ -508,7 +509,10 @@ class FakeCatalog(CatalogServiceServicer):
 
     def _details(self, shop: catalog.Shop) -> catalog.ShopDetails:
         details = catalog.ShopDetails(
-            shop=shop, connection=self.connections.get(_key(shop)), schedule=self._schedule(shop)
+            shop=shop,
+            connection=self.connections.get(_key(shop)),
+            schedule=self._schedule(shop),
+            webhooks=self.webhooks.get(_key(shop)),
         )
         details.create_time.CopyFrom(timestamp(1_700_000_000))
         return details

@@ -46,7 +46,8 @@ class MemoryRefreshRequests:
         return await self._link.transaction(lambda state: self._add(state, shop, request))
 
     def _add(self, state: State, shop: Shop, request: RefreshRequest) -> RefreshReceipt:
-        if shop.key not in state.shops:
+        registered = state.shops.get(shop.key)
+        if registered is None or registered.shop_id != shop.shop_id:
             raise ShopNotFound(shop.shop_id)
         shop_id, now = shop.shop_id, self._catalog.now
         stored = {i: state.items.get((shop_id, i)) for i in request.variant_ids}

@@ -77,6 +77,7 @@ async def store_shop(engine: AsyncEngine, merchant: str) -> Sync:
     await world.execute(
         "INSERT INTO shop_audit (shop_id, attempted_at) VALUES (:shop_id, now())", shop_id=finished.shop.shop_id
     )
+    await world.execute("INSERT INTO shop_webhooks (shop_id) VALUES (:shop_id)", shop_id=finished.shop.shop_id)
     await world.execute(
         "INSERT INTO refresh_queue (shop_id, platform, due_at) VALUES (:shop_id, 'shopify', now())",
         shop_id=finished.shop.shop_id,

@@ -1,8 +1,14 @@
-"""The texts of a shop that several commands show: its connection, its schedule, its details, its deletion."""
+"""The texts of a shop that several commands show: its connection, webhooks, schedule, details and deletion."""
 
 from __future__ import annotations
 
-from catalogsync.catalog.v1.catalog_service_pb2 import ConnectionHealth, ShopDeletion, ShopDetails, ShopSchedule
+from catalogsync.catalog.v1.catalog_service_pb2 import (
+    ConnectionHealth,
+    ShopDeletion,
+    ShopDetails,
+    ShopSchedule,
+    WebhookHealth,
+)
 from catalogsync.errors.v1.error_reason_pb2 import ErrorReason
 from catalogsync_client import ShopName
 from catalogsync_common.duration import format_duration
@@ -16,9 +22,21 @@ def connection_text(connection: ConnectionHealth) -> str:
     """Return the state of a connection, and why it is not healthy."""
     if connection.state == ConnectionHealth.STATE_UNSPECIFIED:
         return "unknown until the first sync has ended"
-    state = connection_state(connection)
-    reason = enum_name(ErrorReason.Name, connection.reason, "ERROR_REASON_") if connection.reason else ""
-    message = f"{connection.message} [{reason}]" if reason else connection.message
+    return _with_failure(connection_state(connection), connection)
+
+
+def webhooks_text(webhooks: WebhookHealth) -> str:
+    """Return whether webhooks work, and why they do not; "" if there are none."""
+    if webhooks.state == WebhookHealth.STATE_UNSPECIFIED:
+        return ""
+    text = _with_failure(enum_name(WebhookHealth.State.Name, webhooks.state, "STATE_"), webhooks)
+    found = time_text(webhooks, "unannounced_change_time")
+    return f"{text}, unannounced changes were found {found}" if found else text
+
+
+def _with_failure(state: str, health: ConnectionHealth | WebhookHealth) -> str:
+    reason = enum_name(ErrorReason.Name, health.reason, "ERROR_REASON_") if health.reason else ""
+    message = f"{health.message} [{reason}]" if reason else health.message
     return f"{state}: {message}" if message else state
 
 
@@ -54,6 +72,8 @@ def details_fields(details: ShopDetails) -> list[tuple[str, str]]:
         ("Platform's id", shop.platform_shop_id),
         ("Currency", shop.currency_code),
         ("Connection", connection_text(details.connection)),
+        ("Webhooks", webhooks_text(details.webhooks)),
+        ("Last webhook", time_text(details.webhooks, "last_delivery_time")),
         *schedule_fields(details.schedule),
         *(("Same store as", shop_id) for shop_id in details.same_store_shop_ids),
         ("Registered", time_text(details, "create_time")),

@@ -73,6 +73,7 @@ async def _platforms(options: Options) -> ExitCode:
 def _platform_row(platform: Platform) -> tuple[str, str, str, str]:
     supported = platform.capabilities
     flags = {"incremental": supported.incremental, "bulk": supported.bulk, "deletions": supported.deletions}
+    flags["webhooks"] = supported.webhooks
     capabilities = ", ".join(name for name, enabled in flags.items() if enabled) or "full reads only"
     return platform.name, platform.display_name, capabilities, platform.domain_pattern
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
 from catalog_svc.domain.change_feed import ChangeFilter, ChangeKind
-from catalog_svc.domain.errors import MassDeleteBlocked, SyncAlreadyRunning
+from catalog_svc.domain.errors import MassDeleteBlocked, ShopNotFound, SyncAlreadyRunning
 from catalog_svc.domain.item_feed import FeedCursor
 from catalog_svc.domain.records import RecordIssue
 from catalog_svc.domain.refresh import QueuedRefresh, RefreshReason, RefreshRequest
@@ -35,6 +35,7 @@ from catalog_svc.domain.sync import (
     Waiting,
     WaitReason,
 )
+from catalog_svc.domain.webhook_health import EnsuredWebhooks
 from catalog_svc.storage.audit_records import AuditRecordStore
 from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.batches import BatchStore
@@ -56,6 +57,7 @@ from catalog_svc.storage.schedules import ScheduleStore
 from catalog_svc.storage.schema import check_schema, migrate
 from catalog_svc.storage.shop_deletions import ShopDeletionStore
 from catalog_svc.storage.shop_directory import ShopDirectoryStore
+from catalog_svc.storage.shop_webhooks import WebhookRecordStore, expire_silence, record_unannounced
 from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
@@ -123,6 +125,7 @@ class Scenario:
         self._refreshes = observed(RefreshStore(database, ttl=_TTL))
         self._audits = observed(AuditStore(database, ttl=_TTL))
         self._audit_records = observed(AuditRecordStore(database))
+        self._webhook_records = observed(WebhookRecordStore(database))
         self._status = observed(StatusStore(database))
         self._schedules = observed(ScheduleStore(database))
         self._retention = observed(RetentionStore(database, owner=uuid4()))
@@ -151,6 +154,7 @@ class Scenario:
             await self._directory_of(shop)
             await self._refresh(shop)
             await self._audit(shop)
+            await self._webhooks(shop)
         await self._change_feed()
         await self._same_store()
         await self._blocked(SHOPS[0])
@@ -433,6 +437,25 @@ class Scenario:
         await self._audits.correct_counters(shop)
         await self._audits.request_full_sync(shop)
         await self._audit_records.end(shop, settled.result)
+
+    async def _webhooks(self, key: ShopKey) -> None:
+        """Checks of webhooks: one that does not begin, one that fails, and one that repairs."""
+        shop = await self._shops.find(key)
+        assert shop is not None
+        await self._webhook_records.due(
+            interval=timedelta(days=1), retry_interval=timedelta(hours=1), platforms=[key.platform], limit=9
+        )
+        await self._request(shop, variants=("unknown",))
+        await self._webhook_records.postpone(shop)
+        await self._webhook_records.failed(shop, ShopNotFound(key), must_retry=False)
+        await self._webhook_records.repaired(shop, EnsuredWebhooks(active=3, inactive=0, repaired=1))
+        with self.recorder.step("webhook silence"):
+
+            async def silence(connection: AsyncConnection) -> None:
+                await record_unannounced(connection, shop.shop_id, since=datetime(2000, 1, 1, tzinfo=UTC))
+                await expire_silence(connection, shop.shop_id)
+
+            await self._database.write(silence, shops=[shop.shop_id])
 
     async def _request(self, shop: Shop, *product_ids: str, variants: tuple[str, ...] = ()) -> None:
         request = RefreshRequest(reason=RefreshReason.WEBHOOK, product_ids=product_ids, variant_ids=variants)

@@ -25,6 +25,7 @@ DIRECTORY_TABLES: Final = frozenset(
         "sync_queue",
         "refresh_queue",
         "shop_audit",
+        "shop_webhooks",
         "idempotency_key",
         "loop_lease",
         "page_token_key",

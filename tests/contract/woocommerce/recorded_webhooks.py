@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import lzma
 from dataclasses import dataclass
 from pathlib import Path
 
-_FILE = Path(__file__).parents[2] / "data" / "woocommerce_webhooks" / "deliveries.jsonl.xz"
+_DIRECTORY = Path(__file__).parents[2] / "data" / "woocommerce_webhooks"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +38,36 @@ class RecordedDelivery:
 
 def recorded_deliveries() -> tuple[RecordedDelivery, ...]:
     """Return all deliveries of both versions, sorted by name."""
-    lines = lzma.decompress(_FILE.read_bytes()).splitlines()
+    lines = lzma.decompress((_DIRECTORY / "deliveries.jsonl.xz").read_bytes()).splitlines()
     return tuple(map(_delivery, map(json.loads, lines)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexedDelivery:
+    """A delivery that came, whether or not its bytes were kept."""
+
+    store: str
+    scenario: str
+    topic: str
+    signed: bool
+    kept: bool
+
+
+def indexed_deliveries() -> tuple[IndexedDelivery, ...]:
+    """Return all deliveries that came."""
+    text = lzma.decompress((_DIRECTORY / "index.tsv.xz").read_bytes()).decode()
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    return tuple(
+        IndexedDelivery(
+            store=row["store"],
+            scenario=row["scenario"],
+            topic=row["topic"],
+            signed=row["signed"] == "yes",
+            kept=row["kept"] == "yes",
+        )
+        for row in rows
+        if row["kept"] != "-"
+    )
 
 
 def recorded_delivery(name: str) -> RecordedDelivery:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from connector_svc.platforms.woocommerce.webhooks import WooCommerceWebhookForma
 from connector_svc.webhooks import WebhookVerifier
 from tests.contract.woocommerce.recorded_webhooks import (
     RecordedDelivery,
+    indexed_deliveries,
     recorded_deliveries,
     recorded_delivery,
 )
@@ -96,6 +97,21 @@ def test_every_recorded_signature_is_made_again_also_with_the_empty_secret() -> 
         assert recorded.secret_stored is not None
         delivery = Delivery(headers=DeliveryHeaders(recorded.headers), body=recorded.body)
         assert webhook_format.is_signed(delivery, Secret(recorded.secret_stored)), recorded.name
+
+
+def test_each_delivery_that_came_is_recorded_or_repeats_a_recorded_one() -> None:
+    """Only bytes have a signature. Those that were not kept are pings, which have none, and repetitions."""
+    came = indexed_deliveries()
+    kept, left_out = ([one for one in came if one.kept is kept] for kept in (True, False))
+    assert (len(came), len(kept), len(left_out)) == (457, 321, 136)
+    recorded = recorded_deliveries()
+    assert Counter((one.store, one.topic) for one in kept) == Counter(
+        (one.name.partition("-")[0], one.topic or "ping") for one in recorded
+    )
+    assert {one.topic for one in left_out if not one.signed} == {"ping"}
+    assert {one.topic for one in left_out if one.signed} == {"product.updated"}
+    assert Counter(one.scenario[:2] for one in left_out if one.signed) == {"12": 40, "15": 14, "22": 18, "20": 8}
+    assert sum(one.signed for one in left_out) == 80
 
 
 async def test_a_secret_as_it_was_entered_is_valid_unless_the_store_changed_it() -> None:

@@ -245,7 +245,7 @@ async def test_nothing_of_a_deleted_shop_is_left_in_any_table(world: CatalogWorl
 async def test_every_table_with_many_rows_of_a_shop_is_purged(world: CatalogWorld) -> None:
     """The others have few rows, which the first and the last transaction delete."""
     few = {"shop", "shop_schedule", "shop_state", "sync", "sync_queue", "idempotency_key", "shop_deletion"}
-    few |= {"refresh_queue", "shop_audit"}
+    few |= {"refresh_queue", "shop_audit", "shop_webhooks"}
     assert set(await columns(world, "shop_id")) == few | {table.name for table in PURGED_TABLES}
 
 

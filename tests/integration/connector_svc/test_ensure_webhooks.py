@@ -79,6 +79,11 @@ class Connected:
             await self.stub.EnsureWebhooks(message)
         return read_failure_now(caught.value)
 
+    async def webhook_platforms(self) -> set[str]:
+        """Return the platforms on which webhooks can be created, as they are listed."""
+        listed = (await self.stub.ListPlatforms(pb.ListPlatformsRequest())).platforms
+        return {one.name for one in listed if one.capabilities.webhooks}
+
     async def check(self) -> pb.CheckShopResponse:
         return await self.stub.CheckShop(pb.CheckShopRequest(shop=self.ref))
 
@@ -276,3 +281,8 @@ async def test_the_ping_of_a_created_webhook_is_recognised(tmp_path: Path) -> No
         for name, value in pings[0].headers:
             request.headers.add(name=name, value=value)
         assert (await connection.stub.VerifyWebhook(request)).kind == pb.VerifyWebhookResponse.KIND_PING
+
+
+async def test_the_platforms_on_which_webhooks_can_be_created_are_listed(tmp_path: Path) -> None:
+    async with connected(SHOPIFY, tmp_path) as shop:
+        assert await shop.webhook_platforms() == set(SPECS)

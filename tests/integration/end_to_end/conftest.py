@@ -21,7 +21,8 @@ from catalog_svc.domain.source import SourceBatch, SourceEvent, SourceRequest
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
 from catalog_svc.source.connector_client import ConnectorSource
 from connector_svc.bootstrap import running
-from connector_svc.settings import ConnectorSettings
+from connector_svc.platforms.registry import PLATFORMS as CONNECTOR_PLATFORMS
+from connector_svc.settings import ConnectorSettings, settings_with_options
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
@@ -35,7 +36,7 @@ PLATFORMS: dict[str, dict[str, Any]] = {
     "feed": {"platform": Platform.FEED, "domain": "shop.example", "feed_format": "ndjson.gz"},
     "bigcommerce": {"platform": Platform.BIGCOMMERCE, "domain": "store-abc123.mybigcommerce.com"},
 }
-WEBHOOK_SECRET = "end-to-end-webhook-secret"
+WEBHOOK_SECRET = "endToEndWebhookSecret0123456789"
 REVOKED = SourceFailed(reason="SOURCE_UNAUTHORIZED", message="connect the shop again", transient=False)
 _ROWS = """
     SELECT (to_jsonb({table}) - ARRAY['shop_id', 'feed_position', 'created_at', 'updated_at'])::text AS row
@@ -83,6 +84,7 @@ class EndToEnd:
         self.engine = engine
         self.world = CatalogWorld(engine)
         self.platform = spec.platform.value
+        self.spec = spec
         self._key = ShopKey(spec.platform.value, spec.domain)
 
     @property
@@ -120,9 +122,9 @@ class EndToEnd:
         resumed = await self.world.commands.resume(sync.sync_id, request_id="", correlation_id="")
         return await self.run(resumed, **options)
 
-    async def tables(self) -> tuple[Counter[str], Counter[str]]:
+    async def tables(self, rows: str = _ROWS) -> tuple[Counter[str], Counter[str]]:
         """Return every column of every product and item, except the catalog's own ids and times."""
-        products, items = [await self.world.rows(_ROWS.format(table=table)) for table in ("product", "item")]
+        products, items = [await self.world.rows(rows.format(table=table)) for table in ("product", "item")]
         return Counter(row["row"] for row in products), Counter(row["row"] for row in items)
 
     async def item(self, item_id: str) -> Mapping[Any, Any]:
@@ -176,13 +178,18 @@ def opens(engine: AsyncEngine, certificates: Path, tmp_path: Path) -> Opens:
 
     @asynccontextmanager
     async def opened(
-        platform: str, *, latency: float = 0, clock: Callable[[], datetime] | None = None, **shape: Any
+        platform: str,
+        *,
+        latency: float = 0,
+        clock: Callable[[], datetime] | None = None,
+        shopify_strategy: str = "auto",
+        **shape: Any,
     ) -> AsyncIterator[EndToEnd]:
         spec = ShopSpec(**(PLATFORMS[platform] | shape))
         store_clock = clock or StoreClock()
         async with (
             serving([spec], tls_dir=certificates, throttle=False, latency=latency, clock=store_clock) as store,
-            running(_settings(spec, store, tmp_path)) as port,
+            running(_settings(spec, store, tmp_path, shopify_strategy=shopify_strategy)) as port,
             open_channel(f"127.0.0.1:{port}") as channel,
         ):
             address = f"127.0.0.1:{port}"
@@ -191,14 +198,16 @@ def opens(engine: AsyncEngine, certificates: Path, tmp_path: Path) -> Opens:
     return opened
 
 
-def _settings(spec: ShopSpec, store: RunningStore, directory: Path) -> ConnectorSettings:
+def _settings(spec: ShopSpec, store: RunningStore, directory: Path, *, shopify_strategy: str) -> ConnectorSettings:
     file = directory / "credentials.toml"
     lines = [f'{name} = "{value}"' for name, value in spec.credentials.items()]
     if spec.platform is not Platform.FEED:
-        lines.append(f'webhook_secrets = ["{WEBHOOK_SECRET}"]')
+        lines.append(f'webhook_secrets = ["{WEBHOOK_SECRET}", "shpss_devstore_{spec.domain}"]')
     file.write_text(f'[{spec.platform.value}."{spec.domain}"]\n' + "\n".join(lines) + "\n")
     file.chmod(0o600)
-    return ConnectorSettings(
+    values: dict[str, Any] = {"shopify_strategy": shopify_strategy}
+    return settings_with_options(CONNECTOR_PLATFORMS)(
+        **values,
         listen_address=ListenAddress("127.0.0.1:0"),
         credentials_file=file,
         ca_file=store.ca_file,

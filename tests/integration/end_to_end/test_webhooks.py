@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 import pytest
@@ -128,6 +130,65 @@ async def test_a_delivery_that_the_shop_has_not_signed_is_refused_and_nothing_is
             assert read_failure_now(caught.value).reason == "WEBHOOK_SIGNATURE_INVALID"
         assert shop.calls == calls
         assert await shop.world.rows("SELECT 1 FROM product_refresh") == []
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+async def test_a_valid_delivery_of_one_shop_under_the_header_of_another_one_changes_nothing_there(
+    opens: Opens, database_url: str, tmp_path: Path, platform: str
+) -> None:
+    """The other shop is connected, too, and its secret is known: it just is not the secret of this shop."""
+    async with opens(platform, products=3, edge_cases=False) as shop:
+        await shop.succeed()
+        # Unlike in the catalog: whatever reads a product, changes a row.
+        for row in list(shop.catalog.rows()):
+            shop.catalog.update_product(row.id, title="Changed since")
+        before, calls = await shop.tables(), shop.calls
+        _connect_another_shop(tmp_path / "credentials.toml", shop)
+        async with sending(shop, database_url) as sender:
+            for row in shop.catalog.rows():
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await sender.send(row.id, secret="otherShopsSecret0123456789")
+                assert read_failure_now(caught.value).reason == "WEBHOOK_SIGNATURE_INVALID"
+        assert (await shop.tables(), shop.calls) == (before, calls)
+        for table in ("product_refresh", "refresh_queue", "shop_webhooks"):
+            assert await shop.world.rows(f"SELECT 1 FROM {table}") == []
+
+
+def _connect_another_shop(credentials: Path, shop: EndToEnd) -> None:
+    """Add a shop of the same platform with a webhook secret of its own to the credentials file."""
+    domains = {"woocommerce": "other.example", "bigcommerce": "store-other99.mybigcommerce.com"}
+    lines = [f'{name} = "{value}"' for name, value in shop.spec.credentials.items()]
+    lines.append('webhook_secrets = ["otherShopsSecret0123456789"]')
+    section = f'[{shop.platform}."{domains.get(shop.platform, "other.myshopify.com")}"]'
+    credentials.write_text("\n".join([credentials.read_text(), section, *lines, ""]))
+
+
+async def test_of_200_stock_events_of_one_product_the_last_one_is_stored_and_most_cost_no_read(
+    opens: Opens, database_url: str
+) -> None:
+    """Within a second they cost at most 4 reads: `test_refresh_worker.py`. How long they take here is unknown."""
+    async with opens("shopify", products=3, edge_cases=False) as shop:
+        await shop.succeed()
+        product = shop.catalog.product(next(iter(shop.catalog.rows())).id)
+        assert product is not None
+        variant, before = product.variants[0], shop.store.requests(shop.domain).by_operation.copy()
+
+        async with sending(shop, database_url) as sender:
+
+            async def sell(stock: int) -> None:
+                shop.catalog.update_variant(variant.id, stock=stock)
+                await sender.send(product.id)
+
+            await asyncio.gather(*(sell(stock) for stock in range(1_200, 1_000, -1)))
+
+            async def visible() -> bool | None:
+                stored = await sender.product(product.id)
+                return (stored is not None and stored.items[0].stock_quantity == 1_001) or None
+
+            await until_found(visible)
+        reads = shop.store.requests(shop.domain).by_operation - before
+        print(f"RESULT 200 stock events of one product: {dict(reads)}")
+        assert reads.total() < 100
 
 
 async def test_the_platform_of_a_delivery_must_send_webhooks(opens: Opens, database_url: str) -> None:

@@ -25,26 +25,11 @@ from catalog_svc.settings import CatalogSettings
 from catalog_svc.usecases.audit_loop import AuditLoop
 from catalog_svc.usecases.audit_run import AuditDependencies, AuditRun
 from catalog_svc.usecases.verify_catalog import VerifyCatalog
+from tests.fakes.exclusive_right import Right
 from tests.fakes.product_source import MemorySource
 from tests.fakes.skipping_loop import skipping
 
 DAY = timedelta(days=1)
-
-
-@dataclass(slots=True)
-class Right:
-    """A right in memory, with the state of all that share it."""
-
-    owners: dict[str, UUID]
-    name: str
-    owner: UUID
-
-    async def acquire(self, *, ttl: timedelta) -> bool:
-        return self.owners.setdefault(self.name, self.owner) == self.owner
-
-    async def release(self) -> None:
-        if self.owners.get(self.name) == self.owner:
-            del self.owners[self.name]
 
 
 class EmptyShops:

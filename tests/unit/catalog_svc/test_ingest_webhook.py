@@ -28,6 +28,18 @@ STRANGER = ShopKey("shopify", "stranger.myshopify.com")
 SECRETS = {SHOP: "s1", OTHER: "s2", STRANGER: "s3"}
 
 
+class CountedShops(MemoryShops):
+    """Shops that keep what was looked up."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        super().__init__(link)
+        self.lookups: list[ShopRef] = []
+
+    async def find(self, ref: ShopRef) -> Shop | None:
+        self.lookups.append(ref)
+        return await super().find(ref)
+
+
 class World:
     """The use case over two registered shops."""
 
@@ -38,10 +50,11 @@ class World:
         link = MemoryLink(self.catalog)
         self.verifier = MemoryVerifier(SECRETS)
         self.wakes = 0
+        self.shops = CountedShops(link)
         self._ingest = IngestWebhook(
             verifier=self.verifier,
             platforms=KnownPlatforms(),
-            shops=MemoryShops(link),
+            shops=self.shops,
             requests=MemoryRefreshRequests(link, max_products=5),
             limit=WebhookRate(rate),
             wake_worker=self._wake,
@@ -146,6 +159,22 @@ async def test_a_shop_has_a_rate_and_forged_deliveries_do_not_use_it_up() -> Non
     assert failure.retry_after is not None
     assert (await world.ingest("s2 products 4", named=OTHER)).outcome is IngestOutcome.ACCEPTED
     assert world.requested == {(SHOP, "0"), (SHOP, "1"), (OTHER, "4")}
+
+
+async def test_a_shop_is_looked_up_once_and_again_when_it_was_registered_anew() -> None:
+    world = World()
+    await world.ingest("s1 products 1")
+    world.shops.lookups.clear()
+    assert (await world.ingest("s1 products 2")).outcome is IngestOutcome.ACCEPTED
+    assert world.shops.lookups == []
+    # Deleted and registered again: the rows of the old registration are gone.
+    world.catalog.state.refreshes.clear()
+    world.catalog.state.shops[SHOP] = Shop(shop_id=new_shop_id(), key=SHOP)
+    assert (await world.ingest("s1 products 3")).outcome is IngestOutcome.ACCEPTED
+    assert world.requested == {(SHOP, "3")}
+    del world.catalog.state.shops[SHOP]
+    assert (await world.ingest("s1 products 4")).outcome is IngestOutcome.IGNORED
+    assert world.shops.lookups == [SHOP, SHOP]
 
 
 async def test_more_products_than_may_wait_are_accepted_and_left_to_a_sync() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from catalogsync.catalog.v1.catalog_service_pb2 import ConnectionHealth, Item, Shop, Sync
-from catalogsync.errors.v1.error_reason_pb2 import ERROR_REASON_SOURCE_UNAUTHORIZED
+from catalogsync.catalog.v1.catalog_service_pb2 import ConnectionHealth, Item, Shop, Sync, WebhookHealth
+from catalogsync.errors.v1.error_reason_pb2 import (
+    ERROR_REASON_SOURCE_FORBIDDEN,
+    ERROR_REASON_SOURCE_UNAUTHORIZED,
+)
 
 from tests.fakes.catalog_service import FailureWithReason, FakeCatalog
 from tests.unit.cli.conftest import CommandLine
@@ -46,6 +49,25 @@ async def test_a_shop_is_shown_by_name_and_by_id(catalog: FakeCatalog, run: Comm
         assert text in by_name.out
     assert (await run("shops", "show", registered.shop_id.upper())).out == by_name.out
     assert (await run("shops", "show", "shopify:other.myshopify.com")).code == 3
+
+
+async def test_the_state_of_the_webhooks_is_shown(
+    catalog: FakeCatalog, run: CommandLine, registered: Shop
+) -> None:
+    assert "Webhooks" not in (await run("shops", "show", NAME)).out
+    silent = WebhookHealth(state=WebhookHealth.STATE_SILENT)
+    silent.unannounced_change_time.FromSeconds(1_700_000_000)
+    silent.last_delivery_time.FromSeconds(1_600_000_000)
+    catalog.webhooks[NAME] = silent
+    shown = (await run("shops", "show", NAME)).out
+    assert "SILENT, unannounced changes were found 2023-11-14 22:13:20Z" in shown
+    assert "2020-09-13 12:26:40Z" in shown
+    catalog.webhooks[NAME] = WebhookHealth(
+        state=WebhookHealth.STATE_FAILING,
+        reason=ERROR_REASON_SOURCE_FORBIDDEN,
+        message="the key may only read",
+    )
+    assert "FAILING: the key may only read [SOURCE_FORBIDDEN]" in (await run("shops", "show", NAME)).out
 
 
 async def test_shops_are_listed_page_by_page_with_filters(catalog: FakeCatalog, run: CommandLine) -> None:

@@ -118,6 +118,19 @@ async def test_a_late_delivery_is_sent_after_its_delay() -> None:
     await waiting.sender.close()
 
 
+@skipping
+async def test_late_deliveries_are_sent_at_once_when_their_delay_is_set() -> None:
+    waiting = Waiting(DeliveryPolicy(concurrency=1, timeout_seconds=5))
+    waiting.sender.change_switches(late=1.0, late_seconds=3_600.0)
+    waiting.enqueue()
+    await asyncio.sleep(60)
+    assert waiting.sender.waiting == 1
+    waiting.sender.change_switches(late_seconds=0.0)
+    await asyncio.sleep(1)
+    assert (waiting.sender.waiting, waiting.results) == (0, [False])
+    await waiting.sender.close()
+
+
 async def test_the_queue_is_bounded() -> None:
     waiting = Waiting(DeliveryPolicy(concurrency=1, timeout_seconds=5))
     waiting.sender.change_switches(held=True)

@@ -121,6 +121,7 @@ class ShopDetails(_message.Message):
     SAME_STORE_SHOP_IDS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shop(self) -> Global___Shop:
         """The shop."""
@@ -147,6 +148,10 @@ class ShopDetails(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When its merchant, its name or its connection last changed."""
 
+    @_builtins.property
+    def webhooks(self) -> Global___WebhookHealth:
+        """Whether its webhooks work, as far as the catalog knows."""
+
     def __init__(
         self,
         *,
@@ -156,10 +161,11 @@ class ShopDetails(_message.Message):
         same_store_shop_ids: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        webhooks: Global___WebhookHealth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time", "webhooks", b"webhooks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "same_store_shop_ids", b"same_store_shop_ids", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "same_store_shop_ids", b"same_store_shop_ids", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -695,6 +701,91 @@ class ConnectionHealth(_message.Message):
 Global___ConnectionHealth: _TypeAlias = ConnectionHealth  # noqa: Y015
 
 @_typing.final
+class WebhookHealth(_message.Message):
+    """Whether the webhooks of a shop work, from the deliveries that were ingested, from what syncs found, and from the
+    last repair of the webhooks on the platform. ConnectorService.CheckShop lists the webhooks themselves.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[WebhookHealth._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: WebhookHealth._State.ValueType  # 0
+        """The shop has no webhooks that the catalog knows of: none was created by it, and none has delivered."""
+        STATE_ACTIVE: WebhookHealth._State.ValueType  # 1
+        """Nothing is known against them."""
+        STATE_SILENT: WebhookHealth._State.ValueType  # 2
+        """An incremental sync has found changes that no webhook had announced. Until a delivery comes, the shop is synced
+        more often than its schedule says.
+        """
+        STATE_FAILING: WebhookHealth._State.ValueType  # 3
+        """They could not be listed or repaired at the last attempt; see `reason`."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Whether they work."""
+
+    STATE_UNSPECIFIED: WebhookHealth.State.ValueType  # 0
+    """The shop has no webhooks that the catalog knows of: none was created by it, and none has delivered."""
+    STATE_ACTIVE: WebhookHealth.State.ValueType  # 1
+    """Nothing is known against them."""
+    STATE_SILENT: WebhookHealth.State.ValueType  # 2
+    """An incremental sync has found changes that no webhook had announced. Until a delivery comes, the shop is synced
+    more often than its schedule says.
+    """
+    STATE_FAILING: WebhookHealth.State.ValueType  # 3
+    """They could not be listed or repaired at the last attempt; see `reason`."""
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    LAST_DELIVERY_TIME_FIELD_NUMBER: _builtins.int
+    UNANNOUNCED_CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    LAST_CHECK_TIME_FIELD_NUMBER: _builtins.int
+    REPAIRED_COUNT_FIELD_NUMBER: _builtins.int
+    state: Global___WebhookHealth.State.ValueType
+    """Whether they work. FAILING, if SILENT as well."""
+    reason: _error_reason_pb2.ErrorReason.ValueType
+    """Why the last attempt to list and repair them failed; unspecified if it succeeded, or if there was none."""
+    message: _builtins.str
+    """For people, without the reason; empty without one."""
+    repaired_count: _builtins.int
+    """How many webhooks that repair created, enabled or changed."""
+    @_builtins.property
+    def last_delivery_time(self) -> _timestamp_pb2.Timestamp:
+        """When a delivery about products was last ingested, to the minute; absent: never."""
+
+    @_builtins.property
+    def unannounced_change_time(self) -> _timestamp_pb2.Timestamp:
+        """When an incremental sync last found changes that no webhook had announced; absent if a delivery came since."""
+
+    @_builtins.property
+    def last_check_time(self) -> _timestamp_pb2.Timestamp:
+        """When the catalog last listed and repaired the webhooks with success; absent: never."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___WebhookHealth.State.ValueType = ...,
+        reason: _error_reason_pb2.ErrorReason.ValueType = ...,
+        message: _builtins.str = ...,
+        last_delivery_time: _timestamp_pb2.Timestamp | None = ...,
+        unannounced_change_time: _timestamp_pb2.Timestamp | None = ...,
+        last_check_time: _timestamp_pb2.Timestamp | None = ...,
+        repaired_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_check_time", b"last_check_time", "last_delivery_time", b"last_delivery_time", "unannounced_change_time", b"unannounced_change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_check_time", b"last_check_time", "last_delivery_time", b"last_delivery_time", "message", b"message", "reason", b"reason", "repaired_count", b"repaired_count", "state", b"state", "unannounced_change_time", b"unannounced_change_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookHealth: _TypeAlias = WebhookHealth  # noqa: Y015
+
+@_typing.final
 class ShopSchedule(_message.Message):
     """How often a shop is synced automatically. A full sync counts as an incremental one too."""
 
@@ -714,7 +805,9 @@ class ShopSchedule(_message.Message):
     """Whether the schedule is paused."""
     @_builtins.property
     def incremental_interval(self) -> _duration_pb2.Duration:
-        """The longest time between two incremental syncs; zero: never."""
+        """The longest time between two incremental syncs; zero: never. While webhooks are SILENT it is shorter, see
+        next_due_time.
+        """
 
     @_builtins.property
     def full_interval(self) -> _duration_pb2.Duration:

@@ -1378,22 +1378,26 @@ class PlatformCapabilities(_message.Message):
     INCREMENTAL_FIELD_NUMBER: _builtins.int
     BULK_FIELD_NUMBER: _builtins.int
     DELETIONS_FIELD_NUMBER: _builtins.int
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
     incremental: _builtins.bool
     """Reading only changed products."""
     bulk: _builtins.bool
     """Bulk export of large catalogs as a file."""
     deletions: _builtins.bool
     """Reporting deleted products in incremental reads."""
+    webhooks: _builtins.bool
+    """Creating webhooks (EnsureWebhooks)."""
     def __init__(
         self,
         *,
         incremental: _builtins.bool = ...,
         bulk: _builtins.bool = ...,
         deletions: _builtins.bool = ...,
+        webhooks: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk", b"bulk", "deletions", b"deletions", "incremental", b"incremental"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk", b"bulk", "deletions", b"deletions", "incremental", b"incremental", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
