@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ async def receiving(stub: CatalogServiceStub) -> AsyncIterator[Receiver]:
         delivery = pb.IngestWebhookRequest(platform=request.match_info["platform"], body=await request.read())
         for name, value in request.headers.items():
             delivery.headers.add(name=name, value=value)
-        loop_time = request.loop.time
+        loop_time = asyncio.get_running_loop().time
         begin = loop_time()
         try:
             await stub.IngestWebhook(delivery, timeout=_TIMEOUT_SECONDS)

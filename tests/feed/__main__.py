@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.conftest import open_directory
 from tests.feed.gap import GapConfig, run_gap
+from tests.feed.mirror import MirrorConfig, run_mirror
 
 _MAX_PRINTED_VIOLATIONS = 40
 
@@ -30,10 +31,12 @@ def main() -> int:
 
 
 async def _run(directory: Path, options: argparse.Namespace) -> tuple[bool, str, list[str], str]:
-    gap = await run_gap(
-        directory, GapConfig(changes=options.changes, processes=options.processes), seed=options.seed
-    )
-    return gap.passed, gap.summary_line(), gap.violations, gap.as_json()
+    if options.experiment == "gap":
+        config = GapConfig(changes=options.changes, processes=options.processes)
+        gap = await run_gap(directory, config, seed=options.seed)
+        return gap.passed, gap.summary_line(), gap.violations, gap.as_json()
+    mirror = await run_mirror(directory, MirrorConfig(kills=options.kills), seed=options.seed)
+    return not mirror.violations, mirror.summary_line(), mirror.violations, mirror.as_json()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
     gap = experiments.add_parser("gap", help="does a follower miss a change?")
     gap.add_argument("--changes", type=int, default=100_000, help="changed items that are committed at least")
     gap.add_argument("--processes", type=int, default=16, help="of the 16 writers")
-    gap.add_argument("--seed", type=int, default=int(time.time()))
+    mirror = experiments.add_parser("mirror", help="does a consumer that is killed end with the stored items?")
+    mirror.add_argument("--kills", type=int, default=100)
+    for experiment in (gap, mirror):
+        experiment.add_argument("--seed", type=int, default=int(time.time()), help="of the random choices")
     return parser
 
 
