@@ -47,7 +47,8 @@ _KINDS: Final = ("sync", "refresh", "refresh", "refresh")
 _FAULTS: Final = ("writer",) * 5 + ("postgres",) + ("writer",) * 3 + ("replica",)
 """What is killed, again and again in this order."""
 
-_MEASURE: Final = "SELECT count(*) FROM gap_journal"
+_COUNT: Final = "SELECT count(*) FROM gap_journal"
+_COUNT_UP_TO: Final = "SELECT count(*) FROM gap_journal WHERE number <= $1"
 _OPEN_TRANSACTIONS: Final = """
     SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()"""
 
@@ -63,6 +64,8 @@ class GapConfig:
     fault_seconds: tuple[float, float] = (0.5, 4)
     """Between two faults."""
     least_faults: int = len(_FAULTS)
+    changes_per_fault: int = 50
+    """Committed at least between two faults: on a busy machine processes start slowly, and have to write."""
 
 
 async def run_gap(directory: Path, config: GapConfig, *, seed: int) -> GapReport:
@@ -215,16 +218,35 @@ class _Run:
         await writer.start(self._chance.randrange(2**32))
 
     async def _inject_faults(self) -> None:
-        """Kill writers, and stop PostgreSQL now and then, until enough changes are committed."""
+        """Kill writers, and stop PostgreSQL now and then, until enough changes are committed.
+
+        On a busy machine the control may read too seldom to lose anything. The run goes on then, since it would
+        show nothing.
+        """
         faults = {"writer": self._kill, "postgres": self._crash, "replica": self._kill_replica}
         committed = 0
         for count in itertools.count():
-            if committed >= self._config.changes and count >= self._config.least_faults:
-                return
             await pause(*self._config.fault_seconds)
+            committed = await self._until_committed(committed + self._config.changes_per_fault)
+            enough = committed >= self._config.changes and count >= self._config.least_faults
+            if enough and await self._control_has_lost():
+                return
             await faults[_FAULTS[count % len(_FAULTS)]]()
-            async with _connected(self._postgres) as connection:
-                committed = await connection.fetchval(_MEASURE)
+
+    async def _until_committed(self, least: int) -> int:
+        """Wait until so many changes are committed, and return how many are."""
+        async with _connected(self._postgres) as connection:
+
+            async def committed() -> int | None:
+                count: int = await connection.fetchval(_COUNT)
+                return count if count >= least else None
+
+            return await until_found(committed)
+
+    async def _control_has_lost(self) -> bool:
+        last, count = self._control.last, len(self._control.numbers)
+        async with _connected(self._postgres) as connection:
+            return int(await connection.fetchval(_COUNT_UP_TO, last)) > count
 
     async def _crash(self) -> None:
         self._report.crashes += 1

@@ -136,7 +136,7 @@ class NumberReader:
     def __init__(self, connect: Callable[[], Awaitable[asyncpg.Connection]]) -> None:
         self.numbers: set[int] = set()
         self._connect = connect
-        self._last = 0
+        self.last = 0
 
     async def run(self) -> None:
         """Read every 20 ms or so until cancelled."""
@@ -153,6 +153,6 @@ class NumberReader:
 
     async def read(self, connection: asyncpg.Connection) -> None:
         """Read everything after the last number."""
-        for row in await connection.fetch(_AFTER_NUMBER, self._last):
+        for row in await connection.fetch(_AFTER_NUMBER, self.last):
             self.numbers.add(row["number"])
-            self._last = row["number"]
+            self.last = row["number"]

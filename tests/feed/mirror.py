@@ -38,7 +38,7 @@ from tests.chaos.system import ChaosSystem, SystemConfig, running_system
 from tests.chaos.workload import Clients, Observations, ShopDriver
 from tests.feed.mirror_cells import differing_cells, index_differences, mirrored_items, read, stored_items
 from tests.feed.pauses import pause
-from tests.waiting import until_found
+from tests.waiting import until, until_found
 
 DOMAIN: Final = "one.myshopify.com"
 SHOP: Final = pb.ShopRef(platform="shopify", domain=DOMAIN)
@@ -53,6 +53,8 @@ _AWAY_EVERY: Final = 6
 _ANEW_EVERY: Final = 5
 """After one of so many kills another consumer begins, with nothing."""
 _REPLICA_KILL_EVERY: Final = 4
+_EARLY_KILL_EVERY: Final = 4
+"""One of so many kills may come before the consumer has read anything."""
 _STATE: Final = """
     SELECT feed_position, feed_floor FROM shop_state JOIN shop USING (shop_id)
     WHERE platform = $1 AND domain = $2"""
@@ -64,8 +66,8 @@ class MirrorConfig:
 
     kills: int
     products: int = 200
-    life_seconds: tuple[float, float] = (0.5, 2.5)
-    """Of a consumer, from the start of its process."""
+    life_seconds: tuple[float, float] = (0, 2)
+    """Of a consumer, from its first progress, or from the start of its process."""
 
 
 @dataclass(kw_only=True)
@@ -143,6 +145,7 @@ class _Consumer:
         self._log = directory / "consumer.log"
         self._numbers = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
+        self._position: str | None = None
         self.files: list[Path] = []
         self.begin_anew()
 
@@ -158,6 +161,7 @@ class _Consumer:
     async def start(self) -> None:
         """Start a process."""
         settings = {"PYTHONPATH": str(EXAMPLE), "CATALOG_ADDRESS": self._address}
+        self._position = self._read_position()
         command = ("-m", "tests.feed.mirror_consumer", f"shopify:{DOMAIN}", str(self.file))
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -169,6 +173,14 @@ class _Consumer:
                 stdout=log,
                 stderr=log,
             )
+
+    async def until_progress(self) -> None:
+        """Wait until the process has stored another position than the one with which it was started."""
+        await until(lambda: self._read_position() not in (None, self._position))
+
+    def _read_position(self) -> str | None:
+        rows = read(self.file, "SELECT position FROM feed")
+        return str(rows[0][0]) if rows else None
 
     async def kill(self) -> list[str]:
         """Kill the process; describe how it had ended before, if it had."""
@@ -224,11 +236,13 @@ class _Run:
             try:
                 await self._check()
             finally:
-                self.report.violations += await self._consumer.kill()
+                await self._consumer.kill()
 
     async def _kill_again_and_again(self, retention: RetentionStore) -> None:
         for count in range(1, self._config.kills + 1):
             await self._consumer.start()
+            if count % _EARLY_KILL_EVERY != 1:
+                await self._consumer.until_progress()
             await pause(*self._config.life_seconds)
             self.report.violations += await self._consumer.kill()
             self.report.kills += 1
@@ -302,6 +316,7 @@ class _Run:
             await until_found(equal)
         except TimeoutError:
             report.violations.append(f"the mirror differs: {report.differences[:5]}")
+        report.violations += await self._consumer.kill()
         report.violations += index_differences(self._consumer.file)
         report.expired = self._consumer.expired_count()
         report.syncs = self._observations.counts["syncs"]

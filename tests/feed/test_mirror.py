@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(420)]
 
 
 async def test_a_consumer_that_is_killed_again_and_again_equals_the_stored_items() -> None:
-    config = MirrorConfig(kills=6, products=60, life_seconds=(0.5, 2))
+    config = MirrorConfig(kills=6, products=60, life_seconds=(0, 1))
     with open_directory("mirror") as directory:
         report = await run_mirror(directory, config, seed=14)
         assert report.violations == [], report.as_json()
