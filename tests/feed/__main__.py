@@ -36,7 +36,8 @@ async def _run(directory: Path, options: argparse.Namespace) -> tuple[bool, str,
         gap = await run_gap(directory, config, seed=options.seed)
         return gap.passed, gap.summary_line(), gap.violations, gap.as_json()
     mirror = await run_mirror(directory, MirrorConfig(kills=options.kills), seed=options.seed)
-    return not mirror.violations, mirror.summary_line(), mirror.violations, mirror.as_json()
+    found = mirror.differences + mirror.violations
+    return mirror.passed, mirror.summary_line(), found, mirror.as_json()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,13 +8,12 @@ killed at random times, stays away for longer now and then, and begins anew now 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -90,9 +89,14 @@ class MirrorReport:
     positions: int = 0
     """Transactions that changed items."""
     items: int = 0
-    """Compared at the end."""
+    """Compared at the end, with the mirror of each consumer."""
     differences: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all mirrors are equal to the stored items, and positions have expired meanwhile."""
+        return not self.differences and not self.violations and self.expired > 0
 
     def as_json(self) -> str:
         """Return the report as one line of JSON."""
@@ -104,7 +108,7 @@ class MirrorReport:
             f"feed-mirror: {self.kills} kills of consumers, {self.replica_kills} of replicas, {self.consumers} "
             f"consumers, {self.expired} positions expired; {self.changes} changes, {self.syncs} syncs, "
             f"{self.webhooks} webhooks, {self.positions} transactions, {self.purged} deleted items purged; "
-            f"{self.items} items compared, {len(self.differences)} cells differ; "
+            f"{self.items} items compared with each consumer's, {len(self.differences)} cells differ; "
             f"{len(self.violations)} violations"
         )
 
@@ -143,20 +147,16 @@ class _Consumer:
         self._address = address
         self._directory = directory
         self._log = directory / "consumer.log"
-        self._numbers = itertools.count(1)
         self._process: asyncio.subprocess.Process | None = None
         self._position: str | None = None
         self.files: list[Path] = []
+        """Those of all consumers; `file` is the one that the next process uses."""
         self.begin_anew()
-
-    @property
-    def file(self) -> Path:
-        """The file of the present consumer."""
-        return self.files[-1]
 
     def begin_anew(self) -> None:
         """Let the next process begin with nothing."""
-        self.files.append(self._directory / f"mirror-{next(self._numbers)}.db")
+        self.file = self._directory / f"mirror-{len(self.files) + 1}.db"
+        self.files.append(self.file)
 
     async def start(self) -> None:
         """Start a process."""
@@ -232,11 +232,14 @@ class _Run:
                 await asyncio.gather(changing, driving, purging, return_exceptions=True)
                 self.report.violations += await self._consumer.kill()
             await self._driver.run_sync(pb.Sync.MODE_FULL)
-            await self._consumer.start()
-            try:
-                await self._check()
-            finally:
-                await self._consumer.kill()
+            for file in self._consumer.files:
+                self._consumer.file = file
+                await self._consumer.start()
+                try:
+                    await self._check(file)
+                finally:
+                    self.report.violations += await self._consumer.kill()
+            await self._count()
 
     async def _kill_again_and_again(self, retention: RetentionStore) -> None:
         for count in range(1, self._config.kills + 1):
@@ -301,23 +304,25 @@ class _Run:
         finally:
             await connection.close()
 
-    async def _check(self) -> None:
+    async def _check(self, file: Path) -> None:
         """Wait until the mirror equals the stored items, or say how it differs."""
-        report = self.report
+        report, differences = self.report, list[str]()
 
         async def equal() -> bool | None:
             async with self._connected() as connection:
                 stored = await stored_items(connection, SHOP)
             report.items = len(stored)
-            report.differences = differing_cells(mirrored_items(self._consumer.file), stored)
-            return not report.differences or None
+            differences[:] = differing_cells(mirrored_items(file), stored)
+            return not differences or None
 
-        try:
+        with suppress(TimeoutError):
             await until_found(equal)
-        except TimeoutError:
-            report.violations.append(f"the mirror differs: {report.differences[:5]}")
         report.violations += await self._consumer.kill()
-        report.violations += index_differences(self._consumer.file)
+        report.violations += index_differences(file)
+        report.differences += [f"{file.name}: {difference}" for difference in differences]
+
+    async def _count(self) -> None:
+        report = self.report
         report.expired = self._consumer.expired_count()
         report.syncs = self._observations.counts["syncs"]
         report.webhooks = self._receiver.answered.count(200)
