@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -30,18 +28,14 @@ from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import service_url
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.retention import RetentionStore
-from demo.processes import last_lines, process_environment
 from devstore.churn import CatalogMutator
-from tests.chaos.instance import ROOT
 from tests.chaos.system import ChaosSystem, SystemConfig, running_system
 from tests.chaos.workload import Clients, Observations, ShopDriver
-from tests.feed.mirror_cells import differing_cells, index_differences, mirrored_items, read, stored_items
+from tests.feed.consumer_process import DOMAIN, SHOP, ConsumerProcess
+from tests.feed.mirror_cells import differing_cells, index_differences, mirrored_items, stored_items
 from tests.feed.pauses import pause
-from tests.waiting import until, until_found
+from tests.waiting import until_found
 
-DOMAIN: Final = "one.myshopify.com"
-SHOP: Final = pb.ShopRef(platform="shopify", domain=DOMAIN)
-EXAMPLE: Final = ROOT / "examples/search-indexer"
 _TOPICS: Final = ("PRODUCTS_CREATE", "PRODUCTS_UPDATE", "PRODUCTS_DELETE")
 _SUBSCRIBE: Final = """
 mutation Subscribe($topic: WebhookSubscriptionTopic!, $url: String!) {
@@ -140,64 +134,6 @@ async def _subscribe(system: ChaosSystem, receiver: Receiver) -> None:
             assert not body["data"]["webhookSubscriptionCreate"]["userErrors"], body
 
 
-class _Consumer:
-    """The process of the consumer, across all of its restarts, and its file."""
-
-    def __init__(self, address: str, directory: Path) -> None:
-        self._address = address
-        self._directory = directory
-        self._log = directory / "consumer.log"
-        self._process: asyncio.subprocess.Process | None = None
-        self._position: str | None = None
-        self.files: list[Path] = []
-        """Those of all consumers; `file` is the one that the next process uses."""
-        self.begin_anew()
-
-    def begin_anew(self) -> None:
-        """Let the next process begin with nothing."""
-        self.file = self._directory / f"mirror-{len(self.files) + 1}.db"
-        self.files.append(self.file)
-
-    async def start(self) -> None:
-        """Start a process."""
-        settings = {"PYTHONPATH": str(EXAMPLE), "CATALOG_ADDRESS": self._address}
-        self._position = self._read_position()
-        command = ("-m", "tests.feed.mirror_consumer", f"shopify:{DOMAIN}", str(self.file))
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *command,
-                cwd=ROOT,
-                env=process_environment(os.environ, settings),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    async def until_progress(self) -> None:
-        """Wait until the process has stored another position than the one with which it was started."""
-        await until(lambda: self._read_position() not in (None, self._position))
-
-    def _read_position(self) -> str | None:
-        rows = read(self.file, "SELECT position FROM feed")
-        return str(rows[0][0]) if rows else None
-
-    async def kill(self) -> list[str]:
-        """Kill the process; describe how it had ended before, if it had."""
-        process, self._process = self._process, None
-        if process is None:
-            return []
-        if process.returncode is not None:
-            return [f"the consumer exited with code {process.returncode}: {last_lines(self._log, 5)}"]
-        process.kill()
-        await process.wait()
-        return []
-
-    def expired_count(self) -> int:
-        """Return how many positions have expired, of all files."""
-        return sum(len(read(file, "SELECT position FROM expired")) for file in self.files)
-
-
 class _Run:
     """The shop, its syncs, the retention, the consumer and the check of one run."""
 
@@ -214,7 +150,7 @@ class _Run:
         self._driver = ShopDriver(SHOP, clients, self._observations, Random(chance.random()))
         self._mutator = CatalogMutator([system.store.catalog(DOMAIN)], Random(chance.random()))
         hosts = ",".join(catalog.address for catalog in system.catalogs)
-        self._consumer = _Consumer(f"ipv4:{hosts}", directory)
+        self._consumer = ConsumerProcess(f"ipv4:{hosts}", directory)
 
     async def follow_and_kill(self) -> None:
         """Run everything, and fill the report."""

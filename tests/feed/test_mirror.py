@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import open_directory
-from tests.feed.mirror import EXAMPLE, MirrorConfig, run_mirror
+from tests.feed.consumer_process import EXAMPLE
+from tests.feed.mirror import MirrorConfig, run_mirror
 from tests.feed.mirror_cells import read
 from tests.waiting import within_timeout
 
