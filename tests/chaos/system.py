@@ -188,6 +188,8 @@ def _connector(
     tables = []
     for shop in store.shops.values():
         keys = [f"{key} = {json.dumps(value)}" for key, value in shop.spec.credentials.items()]
+        if shop.spec.platform is Platform.SHOPIFY:
+            keys.append(f"webhook_secrets = [{json.dumps(shop.shopify.oauth.client_secret)}]")
         tables.append("\n".join([f"[{shop.spec.platform.value}.{json.dumps(shop.spec.domain)}]", *keys, ""]))
     file = directory / "credentials.toml"
     file.write_text("\n".join(tables))

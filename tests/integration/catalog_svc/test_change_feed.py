@@ -303,6 +303,9 @@ async def test_no_event_is_skipped_after_a_crash_that_makes_the_server_assign_id
     with open_directory("crash") as directory:
         async with embedded_postgres(directory / "data") as url:
             await make_template(url)
+            # The ids must not reach the disk before the crash, however long it takes on a busy machine.
+            await execute(url, "ALTER SYSTEM SET wal_writer_delay = '10s'")
+            await execute(url, "SELECT pg_reload_conf()")
             async with copied_database(url) as database_url:
                 engine = open_engine(service_url(database_url))
                 world = CatalogWorld(engine)
