@@ -1,8 +1,9 @@
-"""Keeps a full-text index of a shop's items true, with the generated stubs alone.
+"""Keeps a full-text index of a shop's items true, with catalogsync-client.
 
 Usage: python indexer.py follow shopify:demo.myshopify.com index.db    (until Ctrl-C)
        python indexer.py search index.db linen shirt
-Requires a running catalog, and the .venv that `make demo` creates (elsewhere: `pip install CHECKOUT/gen`).
+Requires a running catalog, and the .venv that `make demo` creates (elsewhere: `pip install CHECKOUT/gen
+CHECKOUT/common CHECKOUT/clients/python`).
 CATALOG_ADDRESS is the catalog's address, CATALOG_SERVICE_SECRET this service's "name:secret" (`make demo` prints
 its own).
 
@@ -15,18 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import sqlite3
 import sys
 from contextlib import closing
 
-import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
-from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from google.rpc import error_details_pb2, status_pb2
+from catalogsync_client import (
+    CatalogClient,
+    MirrorBatch,
+    MirrorState,
+    NoCredentials,
+    ServiceSecret,
+    mirror_items,
+)
 
-RETRYABLE_CODES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED)
-STALL_SECONDS = 60.0  # The server sends a message at least every 30 s.
 SCHEMA = """
     CREATE TABLE IF NOT EXISTS item (
         rowid INTEGER PRIMARY KEY, item_id TEXT UNIQUE, title TEXT, sku TEXT, price TEXT, snapshot INTEGER);
@@ -47,31 +50,27 @@ class Index:
     def close(self) -> None:
         self._database.close()
 
-    @property
-    def position(self) -> str:
-        (position,) = self._database.execute("SELECT position FROM feed").fetchone()
-        return str(position)
+    async def load(self) -> MirrorState:
+        """Return where the index is in the feed."""
+        position, snapshot, in_snapshot = self._database.execute("SELECT * FROM feed").fetchone()
+        return MirrorState(position=position, snapshot=snapshot, in_snapshot=bool(in_snapshot))
 
-    def store(self, message: pb.WatchItemsResponse) -> None:
-        """Store the items of a message and the position after it."""
+    async def store(self, batch: MirrorBatch) -> None:
+        """Store the items of a batch and the position after it."""
         with self._database:
-            snapshot, in_snapshot = self._database.execute("SELECT snapshot, in_snapshot FROM feed").fetchone()
-            for item in message.items:
+            for item in batch.items:
                 self._remove("SELECT rowid FROM item WHERE item_id = ?", item.item_id)
                 if not item.HasField("delete_time"):
-                    self._add(item, snapshot)
-            if in_snapshot and message.caught_up:
+                    self._add(item, batch.state.snapshot)
+            if batch.completes_snapshot:
                 # Everything that exists has come since the snapshot began; the rest was deleted before.
-                self._remove("SELECT rowid FROM item WHERE snapshot < ?", snapshot)
-                in_snapshot = False
+                self._remove("SELECT rowid FROM item WHERE snapshot < ?", batch.state.snapshot)
             self._database.execute(
-                "UPDATE feed SET position = ?, in_snapshot = ?", (message.position, in_snapshot)
+                "UPDATE feed SET position = ?, snapshot = ?, in_snapshot = ?",
+                (batch.state.position, batch.state.snapshot, batch.state.in_snapshot),
             )
-
-    def start_over(self) -> None:
-        """Begin another snapshot; until it is complete, the old items can still be found."""
-        with self._database:
-            self._database.execute("UPDATE feed SET position = '', snapshot = snapshot + 1, in_snapshot = 1")
+        if batch.items:
+            print(f"{len(batch.items)} items{'' if batch.state.in_snapshot else ', caught up'}", flush=True)
 
     def search(self, words: str) -> list[tuple[str, str, str]]:
         """Return id, title and price of the best matches."""
@@ -99,58 +98,14 @@ class Index:
         )
 
 
-async def follow(catalog: CatalogServiceStub, shop: pb.ShopRef, index: Index) -> None:
-    """Keep the index true until cancelled."""
-    secret = os.environ.get("CATALOG_SERVICE_SECRET")
-    metadata = (("x-service-secret", secret),) if secret else ()
-    while True:
-        reconnect = False
-        request = pb.WatchItemsRequest(shop=shop, after_position=index.position)
-        call = catalog.WatchItems(request, metadata=metadata)
-        try:
-            while isinstance(message := await read(call), pb.WatchItemsResponse):
-                index.store(message)
-                if message.items:
-                    print(f"{len(message.items)} items{', caught up' if message.caught_up else ''}", flush=True)
-                # Set in the last message of a stream that reached its maximum age, or whose replica shuts down.
-                reconnect = message.reconnect_reason != pb.WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
-        except grpc.aio.AioRpcError as error:
-            if reason(error) == "POSITION_EXPIRED":
-                index.start_over()
-                reconnect = True
-            elif error.code() not in RETRYABLE_CODES:
-                raise
-        except TimeoutError:
-            pass
-        finally:
-            call.cancel()
-        if not reconnect:
-            await asyncio.sleep(random.uniform(0.2, 2))
-
-
-async def read(call: grpc.aio.UnaryStreamCall[pb.WatchItemsRequest, pb.WatchItemsResponse]) -> object:
-    """Return the next message, or gRPC's EOF marker. Raise TimeoutError when none arrives for a minute."""
-    async with asyncio.timeout(STALL_SECONDS):
-        return await call.read()
-
-
-def reason(error: grpc.aio.AioRpcError) -> str:
-    """Return the stable reason of an error."""
-    info = error_details_pb2.ErrorInfo()
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin" and isinstance(value, bytes):
-            for detail in status_pb2.Status.FromString(value).details:
-                detail.Unpack(info)
-    return str(info.reason)
-
-
-async def main(shop_name: str, file: str) -> None:
-    """Follow the shop."""
-    platform, _, domain = shop_name.partition(":")
+async def main(shop: str, file: str) -> None:
+    """Keep the index of the shop true until cancelled."""
     address = os.environ.get("CATALOG_ADDRESS", "127.0.0.1:50051")
+    secret = os.environ.get("CATALOG_SERVICE_SECRET")
+    credentials = ServiceSecret(secret) if secret else NoCredentials()
     with closing(Index(file)) as index:
-        async with grpc.aio.insecure_channel(address, options=(("grpc.keepalive_time_ms", 30_000),)) as channel:
-            await follow(CatalogServiceStub(channel), pb.ShopRef(platform=platform, domain=domain), index)
+        async with CatalogClient(address, credentials=credentials) as client:
+            await mirror_items(client, shop, index)
 
 
 if __name__ == "__main__":

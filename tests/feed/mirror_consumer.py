@@ -10,6 +10,7 @@ import sys
 
 import indexer
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync_client import MirrorBatch
 
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS received (item_id TEXT PRIMARY KEY, message BLOB);
@@ -24,11 +25,12 @@ class Mirror(indexer.Index):
         super().__init__(file)
         self._database.executescript(_SCHEMA)
 
-    def start_over(self) -> None:
-        """Begin another snapshot, and keep the position that has expired."""
-        with self._database:
-            self._database.execute("INSERT INTO expired SELECT position FROM feed")
-        super().start_over()
+    async def store(self, batch: MirrorBatch) -> None:
+        """Store the batch; where it begins another snapshot, keep the position that has expired."""
+        if not batch.state.position:
+            with self._database:
+                self._database.execute("INSERT INTO expired SELECT position FROM feed")
+        await super().store(batch)
 
     def _add(self, item: pb.Item, snapshot: int) -> None:
         super()._add(item, snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -68,15 +69,23 @@ async def mirror_items(
     deletions are kept, or the catalog was restored from a backup), the copy is read again from the start; until it
     is complete, the old rows stay.
 
+    Args:
+        client: reads the feed.
+        shop: whose items.
+        store: the copy.
+        on_connection: called with a Disconnect when the stream broke, and with None when messages arrive again.
+        retry_policy: time limits and backoff; None: transient errors are retried without end.
+
     Raises:
-        CatalogSyncError: the feed cannot be read; transient errors are retried first.
+        CatalogSyncError: the feed cannot be read, for a reason that is not transient.
         Exception: what the store raises.
     """
+    policy = retry_policy or RetryPolicy(give_up_seconds=math.inf)
     while True:
         try:
             state = await store.load()
             feed = client.watch_items(
-                shop, after_position=state.position, on_connection=on_connection, retry_policy=retry_policy
+                shop, after_position=state.position, on_connection=on_connection, retry_policy=policy
             )
             async with aclosing(feed) as messages:
                 async for message in messages:
