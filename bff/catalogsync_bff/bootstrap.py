@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -26,10 +27,15 @@ from pydantic import SecretStr
 from catalogsync_bff.app import build_app
 from catalogsync_bff.callers import Callers
 from catalogsync_bff.csrf import CsrfGuard
+from catalogsync_bff.images.addresses import ImageAddresses
+from catalogsync_bff.images.cache import ImageCache
+from catalogsync_bff.images.fetching import ImageFetcher, ImageHosts, open_fetcher
+from catalogsync_bff.images.proxy import ImageProxy
 from catalogsync_bff.metrics import BffMetrics
 from catalogsync_bff.openapi import OpenApiRoute
 from catalogsync_bff.routes.catalog import CatalogRoutes
 from catalogsync_bff.routes.events import EventRoutes, OpenMailboxes
+from catalogsync_bff.routes.images import ImageRoutes
 from catalogsync_bff.routes.pages import PageRoutes, read_page
 from catalogsync_bff.routes.sessions import SessionRoutes
 from catalogsync_bff.routes.shops import ShopRoutes
@@ -72,8 +78,9 @@ async def running(settings: BffSettings, *, on_give_up: Callable[[], None]) -> A
     async with (
         serve_metrics(registry, settings.metrics_address),
         CatalogClient(settings.catalog_address, tls=tls) as client,
+        open_fetcher(_image_hosts(settings)) as fetcher,
     ):
-        bff = _Bff(settings, client, metrics, drain)
+        bff = _Bff(settings, client, fetcher, metrics, drain)
         loop_metrics = LoopMetrics(registry, service="bff")
         supervisor = Supervisor(
             (bff.cleanup,),
@@ -126,7 +133,14 @@ async def _stop(bff: _Bff, runner: web.AppRunner, drain: Drain, settle_delay: ti
 class _Bff:
     """The parts of a process that live as long as it does."""
 
-    def __init__(self, settings: BffSettings, client: CatalogClient, metrics: BffMetrics, drain: Drain) -> None:
+    def __init__(
+        self,
+        settings: BffSettings,
+        client: CatalogClient,
+        fetcher: ImageFetcher,
+        metrics: BffMetrics,
+        drain: Drain,
+    ) -> None:
         self.draining = False
         self._healthy = False
         self._drain = drain
@@ -140,6 +154,9 @@ class _Bff:
             _keys(settings.session_keys, "BFF_SESSION_KEYS"),
             lifetime=settings.session_lifetime,
         )
+        cache = ImageCache(settings.image_cache_bytes)
+        self._images = ImageProxy(fetcher, cache, metrics)
+        metrics.observe("bff_image_cache_bytes", "Resized images in memory.", lambda: cache.size_bytes)
         self.mailboxes = OpenMailboxes()
         self._topics = SyncTopics.of_client(self._upstream.service, max_topics=settings.max_watched_syncs)
         self._feeds = Feeds(self._topics)
@@ -154,7 +171,8 @@ class _Bff:
         self._healthy = healthy
 
     async def close(self) -> None:
-        """End all streams upstream."""
+        """End all streams upstream, and stop fetching images."""
+        await self._images.close()
         await self._feeds.close()
         await self._topics.close()
 
@@ -162,10 +180,12 @@ class _Bff:
         cookie = SessionCookie(secure=settings.public_url.startswith("https://"))
         callers = Callers(self._sessions, cookie, self._upstream, dev_login=settings.dev_login)
         dev_subject = settings.dev_subject if settings.dev_login else None
+        addresses = ImageAddresses()
         api: tuple[Route, ...] = (
             *ShopRoutes(self._upstream.service).routes(),
             *SyncRoutes().routes(),
-            *CatalogRoutes().routes(),
+            *CatalogRoutes(addresses).routes(),
+            *ImageRoutes(self._images, addresses).routes(),
             *self._event_routes(settings).routes(),
         )
         is_development = settings.environment == "development"
@@ -214,6 +234,18 @@ def _client_tls(settings: BffSettings) -> ClientTls | None:
     except ClientTlsInvalid as error:
         raise SettingsError((f"BFF_CATALOG_TLS_CA_FILE: {error}",)) from None
     return replace(tls, server_name=settings.catalog_tls_server_name)
+
+
+def _image_hosts(settings: BffSettings) -> ImageHosts:
+    tls = ssl.create_default_context()
+    if settings.image_ca_file is not None:
+        try:
+            tls.load_verify_locations(cafile=settings.image_ca_file)
+        except (ssl.SSLError, OSError):
+            raise SettingsError(
+                (f"BFF_IMAGE_CA_FILE: {settings.image_ca_file} holds no PEM certificates that can be read",)
+            ) from None
+    return ImageHosts(exempt=settings.image_hosts, denied=settings.image_denied_networks, tls=tls)
 
 
 def _client_tokens(settings: BffSettings) -> ClientTokens | None:

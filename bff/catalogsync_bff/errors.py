@@ -125,7 +125,7 @@ def http_error(error: CatalogSyncError, *, caller_has_token: bool) -> HttpError:
 
 
 def _unreasoned(error: CatalogSyncError) -> HttpError:
-    """Return the error of a call without an answer of catalog_svc. Its text names addresses, so it is only logged."""
+    """Return the error of a call without an answer of catalog_svc. Its text is only logged."""
     _log.warning("a call of catalog_svc failed: %s", error.message)
     if isinstance(error, CallTimedOut):
         return HttpError(HTTPStatus.GATEWAY_TIMEOUT, "CATALOG_TIMEOUT", "The catalog did not answer in time.")

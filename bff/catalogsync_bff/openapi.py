@@ -123,11 +123,9 @@ def _parameters(route: Route, operation: Operation) -> list[Json]:
 
 
 def _path_schema(name: str) -> Json:
-    return (
-        {"type": "string", "format": "uuid"}
-        if name in ("shop_id", "sync_id")
-        else {"type": "string", "minLength": 1}
-    )
+    if name in ("shop_id", "sync_id"):
+        return {"type": "string", "format": "uuid"}
+    return {"type": "string", "minLength": 1}
 
 
 def _responses(operation: Operation) -> Json:

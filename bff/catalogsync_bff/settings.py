@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Final
 
-from catalogsync_common.settings import Duration, ListenAddress, ProcessSettings
+from catalogsync_common.settings import Duration, ListenAddress, NetworkList, ProcessSettings
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 from yarl import URL
@@ -25,20 +24,6 @@ def _check_origin(text: str) -> str:
     if text and not (is_origin and url.path in ("", "/") and not url.query_string and not url.fragment):
         raise ValueError('expected "https://host" or "https://host:port"')
     return str(url.origin()) if text else ""
-
-
-def _parse_networks(value: object) -> object:
-    """Parse "10.0.0.0/8, 2001:db8::/32". Raises ValueError that names the wrong one."""
-    if not isinstance(value, str):
-        return value
-    return tuple(_parse_network(text.strip()) for text in value.split(",") if text.strip())
-
-
-def _parse_network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(text)
-    except ValueError:
-        raise ValueError(f'expected networks such as "203.0.113.0/24", not {text!r}') from None
 
 
 def _parse_hosts(value: object) -> object:
@@ -60,7 +45,7 @@ class BffSettings(ProcessSettings):
 
     listen_address: ListenAddress = ListenAddress("127.0.0.1:8080")
     public_url: Annotated[str, AfterValidator(_check_origin)] = ""
-    """The origin under which browsers see the BFF: "https://catalog.example". Empty: only this machine calls it."""
+    """The origin that browsers see: "https://catalog.example". Empty: only this machine calls the BFF."""
     catalog_address: str = "127.0.0.1:50051"
     catalog_tls_ca_file: Path | None = None
     """PEM: the CAs of catalog_svc's certificate; it turns TLS on for the connection to catalog_svc."""
@@ -70,7 +55,7 @@ class BffSettings(ProcessSettings):
     catalog_tls_server_name: str = ""
     """The name in catalog_svc's certificate; empty: the host in `catalog_address`."""
     service_secret: SecretStr = SecretStr("")
-    """"name:secret": the BFF, as catalog_svc knows it; for what it does for all shops. Empty: no authentication."""
+    """"name:secret": the BFF, as catalog_svc knows it. Empty: catalog_svc runs without authentication."""
     client_key: SecretStr = SecretStr("")
     """"kid:key", one of catalog_svc's CLIENT_KEYS: signs the tokens of merchants."""
     client_issuer: str = ""
@@ -79,7 +64,7 @@ class BffSettings(ProcessSettings):
     handover_keys: SecretStr = SecretStr("")
     """"kid:key,kid:key": verify the hand-over tokens of the merchants' platform."""
     session_keys: SecretStr = SecretStr("")
-    """"kid:key,kid:key": sign session cookies, the first one; the others verify older ones. Empty: a random key."""
+    """"kid:key,kid:key": the first one signs session cookies, all verify them. Empty: a random key."""
     session_lifetime: Duration = Field(default=timedelta(hours=8), ge=timedelta(minutes=1))
     dev_login: bool = False
     """Whether everyone who can call the BFF may open a session. Only on a loopback address."""
@@ -99,9 +84,7 @@ class BffSettings(ProcessSettings):
     """"host:port": where images may be fetched although the address is internal. For development and tests."""
     image_ca_file: Path | None = None
     """PEM; trusted in addition to the system's roots, for images of stores with a private CA."""
-    image_denied_networks: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parse_networks)
-    ] = ()
+    image_denied_networks: NetworkList = ()
     """The operator's own networks that have public addresses: no image is fetched there."""
     image_cache_bytes: int = Field(default=64 * _MEGABYTE, ge=0)
     """Memory for resized images."""

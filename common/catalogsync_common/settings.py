@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -32,6 +32,7 @@ from catalogsync_common.loopback import is_loopback_host
 __all__ = [
     "Duration",
     "ListenAddress",
+    "NetworkList",
     "ProcessSettings",
     "ServiceSettings",
     "SettingsError",
@@ -132,6 +133,24 @@ def _parse_names(value: object) -> object:
 
 NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)]
 """The type of a setting with the names of certificates, separated by commas."""
+
+
+def _parse_networks(value: object) -> object:
+    """Parse "10.0.0.0/8, 2001:db8::/32". Raises ValueError that names the wrong one."""
+    if not isinstance(value, str):
+        return value
+    return tuple(_parse_network(text.strip()) for text in value.split(",") if text.strip())
+
+
+def _parse_network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f'expected networks such as "203.0.113.0/24", not {text!r}') from None
+
+
+NetworkList = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parse_networks)]
+"""The type of a setting with IP networks, separated by commas."""
 
 
 class ProcessSettings(BaseSettings):

@@ -10,6 +10,7 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 
 from catalogsync_bff.callers import CALLER
 from catalogsync_bff.envelope import data_response, page_response
+from catalogsync_bff.images.addresses import ImageAddresses
 from catalogsync_bff.json_form import Json, to_json
 from catalogsync_bff.parameters import query_of
 from catalogsync_bff.routes.shops import shop_ref
@@ -21,7 +22,14 @@ _MAX_PRODUCTS: Final = 250
 
 
 class CatalogRoutes:
-    """Routes of items and products."""
+    """Routes of items and products.
+
+    Args:
+        addresses: gets the image addresses of what is listed.
+    """
+
+    def __init__(self, addresses: ImageAddresses) -> None:
+        self._addresses = addresses
 
     def routes(self) -> Sequence[Route]:
         """Return the routes."""
@@ -48,7 +56,12 @@ class CatalogRoutes:
             page_token=query.text("page_token"),
         )
         query.check()
-        page = await request[CALLER].catalog.list_items(message)
+        caller = request[CALLER]
+        page = await caller.catalog.list_items(message)
+        shop_id = message.shop.shop_id
+        self._addresses.remember(
+            ((caller.subject, shop_id, "items", item.item_id), item.image_url) for item in page.items
+        )
         items = [to_json(item) for item in page.items]
         return page_response(request, items, next_page_token=page.next_page_token, page_size=message.page_size)
 
@@ -69,7 +82,13 @@ class CatalogRoutes:
             page_token=query.text("page_token"),
         )
         query.check()
-        page = await request[CALLER].catalog.list_products(message)
+        caller = request[CALLER]
+        page = await caller.catalog.list_products(message)
+        shop_id = message.shop.shop_id
+        self._addresses.remember(
+            ((caller.subject, shop_id, "products", product.product_id), first_image(product))
+            for product in page.products
+        )
         products = [to_json(product) for product in page.products]
         return page_response(request, products, next_page_token=page.next_page_token, page_size=message.page_size)
 
@@ -78,6 +97,11 @@ class CatalogRoutes:
         query_of(request).check()
         product = await request[CALLER].catalog.get_product(shop_ref(request), request.match_info["product_id"])
         return data_response(request, to_json(product))
+
+
+def first_image(product: pb.Product) -> str:
+    """Return the address of a product's first image; "" if there is none."""
+    return product.images[0].url if product.images else ""
 
 
 def _page_query(most: int) -> dict[str, Json]:
