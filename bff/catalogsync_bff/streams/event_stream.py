@@ -14,11 +14,13 @@ from typing import Final
 
 from aiohttp import ClientConnectionError, hdrs, web
 
+from catalogsync_bff.json_form import encode
 from catalogsync_bff.signed_claims import utc_now
 from catalogsync_bff.streams.mailbox import Event, Mailbox
 
 LAST_EVENT_ID_HEADER: Final = "Last-Event-ID"
-HEARTBEAT: Final = b": heartbeat\n\n"
+HEARTBEAT_COMMENT: Final = b": heartbeat\n\n"
+"""For proxies and programs; scripts of a page see the event only."""
 
 _HEADERS: Final = {
     hdrs.CONTENT_TYPE: "text/event-stream; charset=utf-8",
@@ -83,6 +85,12 @@ def encode_event(event: Event) -> bytes:
     return b"\n".join(lines) + b"\n\n"
 
 
+def _heartbeat() -> bytes:
+    """Return a heartbeat: without an id, so that a browser resumes after the last event before it."""
+    now = utc_now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return HEARTBEAT_COMMENT + encode_event(Event(name="heartbeat", data=encode({"server_time": now})))
+
+
 async def _deliver(
     request: web.Request, response: web.StreamResponse, mailbox: Mailbox, lifetime: StreamLifetime
 ) -> None:
@@ -94,7 +102,7 @@ async def _deliver(
         if events:
             await _write(response, b"".join(map(encode_event, events)))
         elif not mailbox.closed:
-            await _write(response, HEARTBEAT)
+            await _write(response, _heartbeat())
         if mailbox.closed or any(event.is_last for event in events):
             return
 
