@@ -148,9 +148,11 @@ class BffClient:
         return await self.call("POST", f"{API}{path}", **options)
 
     @asynccontextmanager
-    async def stream(self, path: str, *, last_event_id: str = "") -> AsyncIterator[EventReader]:
+    async def stream(
+        self, path: str, *, last_event_id: str = "", headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[EventReader]:
         """Yield the events of a stream below the API."""
-        headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
+        headers = {**({"Last-Event-ID": last_event_id} if last_event_id else {}), **(headers or {})}
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.get(f"{self.url}{API}{path}", headers=headers, timeout=timeout) as response:
             assert response.status == 200, await response.text()

@@ -101,9 +101,11 @@ async def _deliver(
             return
         if events:
             await _write(response, b"".join(map(encode_event, events)))
-        elif not mailbox.closed:
+        elif mailbox.closed:
+            return
+        elif lifetime.seconds_left() > 0:
             await _write(response, _heartbeat())
-        if mailbox.closed or any(event.is_last for event in events):
+        if any(event.is_last for event in events):
             return
 
 
