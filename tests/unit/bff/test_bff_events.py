@@ -272,10 +272,10 @@ class TestEnd:
         await until(lambda: catalog.watcher_count == 0)
 
     async def test_a_stream_ends_when_the_credentials_expire(self, bff: BffClient, catalog: FakeCatalog) -> None:
-        expires = datetime.now(UTC) + timedelta(seconds=1)
+        expires = (datetime.now(UTC) + timedelta(seconds=2)).replace(microsecond=0)
         token = jwt.encode({"sub": "demo.myshopify.com", "exp": expires}, "k" * 40, algorithm="HS256")
         async with bff.stream("/events", headers={"Authorization": f"Bearer {token}"}) as stream:
-            assert [event.name for event in await stream.rest()] == ["hello", "caught_up"]
+            assert (await stream.rest())[0].name == "hello"
         assert datetime.now(UTC) >= expires
 
     async def test_too_many_streams_are_refused(self, server: CatalogServer) -> None:
