@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -76,7 +76,7 @@ class EventReader:
         async with asyncio.timeout(60):
             return [event async for event in self.events()]
 
-    async def events(self) -> AsyncIterator[SentEvent]:
+    async def events(self) -> AsyncGenerator[SentEvent, None]:
         """Yield events until the stream ends."""
         fields: dict[str, str] = {}
         async for raw in self.response.content:

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from catalogsync_client import CatalogClient, CredentialsInvalid
 
 from catalogsync_bff.errors import HttpError
-from catalogsync_bff.sessions import Session, SessionCookie, Sessions
+from catalogsync_bff.sessions import ALL_SHOPS, Session, SessionCookie, Sessions
 from catalogsync_bff.signed_claims import ClaimsInvalid, utc_now
 from catalogsync_bff.upstream import Upstream
 
@@ -34,6 +34,11 @@ class Caller:
     """None: the caller has sent a token, which catalog_svc verifies with each call."""
     expires_at: datetime
     """When the credentials expire; event streams end then."""
+
+    @property
+    def sees_all_shops(self) -> bool:
+        """Whether lists may name no shop. Of a token this is assumed: catalog_svc knows it, and checks it."""
+        return self.session is None or self.session.subject == ALL_SHOPS
 
     @property
     def may_manage(self) -> bool:

@@ -10,7 +10,7 @@ from aiohttp import web
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_client import CatalogClient
 
-from catalogsync_bff.callers import CALLER, Caller
+from catalogsync_bff.callers import CALLER
 from catalogsync_bff.envelope import data_response, page_response
 from catalogsync_bff.errors import HttpError
 from catalogsync_bff.json_form import Json, to_json
@@ -89,9 +89,7 @@ class ShopRoutes:
     async def get_only_status(self, request: web.Request) -> web.Response:
         """Return the status of the shop that the headers name, or else of the caller's only shop."""
         query_of(request).check()
-        caller = request[CALLER]
-        named = shop_of_headers(request)
-        status = await caller.catalog.get_status(named if named is not None else await _only_shop(caller))
+        status = await request[CALLER].catalog.get_status(await implied_shop(request))
         return data_response(request, to_json(status))
 
     async def update_shop(self, request: web.Request) -> web.Response:
@@ -115,8 +113,16 @@ def shop_ref(request: web.Request) -> pb.ShopRef:
     return pb.ShopRef(shop_id=request.match_info["shop_id"])
 
 
-async def _only_shop(caller: Caller) -> pb.ShopRef:
-    page = await caller.catalog.list_shops(pb.ListShopsRequest(page_size=2))
+async def implied_shop(request: web.Request) -> pb.ShopRef:
+    """Return the shop of a request that names none in its path: that of the headers, or the caller's only one.
+
+    Raises:
+        HttpError: 400: the caller has several shops, or none.
+    """
+    named = shop_of_headers(request)
+    if named is not None:
+        return named
+    page = await request[CALLER].catalog.list_shops(pb.ListShopsRequest(page_size=2))
     if len(page.shops) != 1:
         raise HttpError(
             HTTPStatus.BAD_REQUEST,
@@ -128,6 +134,8 @@ async def _only_shop(caller: Caller) -> pb.ShopRef:
 
 def _update_of(body: Parameters) -> pb.UpdateShopRequest:
     request = pb.UpdateShopRequest()
+    # Present even if every field that is named is reset.
+    request.update.SetInParent()
     if body.has("display_name"):
         request.update.display_name = body.text("display_name")
         request.update_mask.paths.append("display_name")

@@ -13,6 +13,7 @@ from catalogsync_bff.callers import CALLER
 from catalogsync_bff.envelope import data_response, page_response
 from catalogsync_bff.json_form import Json, to_json
 from catalogsync_bff.parameters import Parameters, body_of, query_of
+from catalogsync_bff.routes.shops import implied_shop
 from catalogsync_bff.routing import API, Operation, Route
 from catalogsync_bff.schemas import list_of, ref
 from catalogsync_bff.shop_headers import shop_of_headers
@@ -83,7 +84,7 @@ class SyncRoutes:
         return _created(request, sync)
 
     async def list_syncs(self, request: web.Request) -> web.Response:
-        """List the syncs of the caller, newest first."""
+        """List the syncs of a shop, newest first; of all shops if the caller sees all of them."""
         query = query_of(request, "shop_id", "page_size", "page_token", repeated=("state",))
         message = pb.ListSyncsRequest(
             states=[pb.Sync.State.ValueType(one) for one in query.enums("state", pb.Sync.State.DESCRIPTOR)],
@@ -93,6 +94,9 @@ class SyncRoutes:
         if query.has("shop_id"):
             message.shop.shop_id = query.text("shop_id")
         query.check()
+        if not message.HasField("shop") and not request[CALLER].sees_all_shops:
+            # The catalog lists the syncs of one shop at a time for clients.
+            message.shop.CopyFrom(await implied_shop(request))
         page = await request[CALLER].catalog.list_syncs(message)
         syncs = [to_json(sync) for sync in page.syncs]
         return page_response(request, syncs, next_page_token=page.next_page_token, page_size=message.page_size)
@@ -177,7 +181,7 @@ _START: Final = Operation(
 )
 _LIST: Final = Operation(
     operation_id="listSyncs",
-    summary="List the syncs of the caller, newest first.",
+    summary="List the syncs of a shop, newest first: of the named one, or of the caller's only one.",
     query={
         "shop_id": _UUID,
         "state": {"type": "array", "items": {"enum": _STATES}},

@@ -9,13 +9,14 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 from contextvars import Context
+from itertools import count
 from typing import Final
 
-from catalogsync.catalog.v1 import catalog_service_pb2 as pb
-from catalogsync_client import CatalogClient, CatalogSyncError
+from catalogsync_client import CatalogClient, CatalogSyncError, Disconnect
 
 from catalogsync_bff.json_form import encode
 from catalogsync_bff.streams.connection import ConnectionMonitor
+from catalogsync_bff.streams.ended_syncs import latest_ended_syncs
 from catalogsync_bff.streams.known_syncs import KnownSyncs
 from catalogsync_bff.streams.mailbox import Event, Mailbox
 from catalogsync_bff.streams.snapshot import Snapshot
@@ -23,8 +24,6 @@ from catalogsync_bff.streams.sync_topics import UPSTREAM_RETRY, SyncTopics, TooM
 
 _log = logging.getLogger(__name__)
 
-_ENDED: Final = (pb.Sync.STATE_SUCCEEDED, pb.Sync.STATE_FAILED, pb.Sync.STATE_CANCELLED)
-_ENDED_PAGE_SIZE: Final = 500
 _MAX_REMOVALS: Final = 256
 """Removals that a browser may have missed and still resume."""
 
@@ -121,20 +120,17 @@ class SubjectFeed:
             self._close_mailboxes()
 
     async def _read_ended(self) -> None:
-        """Read the latest ended sync of each shop, of the newest syncs."""
-        while True:
+        """Read the latest ended sync of each shop, however long the catalog does not answer."""
+        for attempts in count():
             try:
-                request = pb.ListSyncsRequest(states=_ENDED, page_size=_ENDED_PAGE_SIZE)
-                page = await self._catalog.list_syncs(request)
+                syncs = await latest_ended_syncs(self._catalog)
                 break
             except CatalogSyncError as error:
                 if not error.is_transient:
                     raise
-                await asyncio.sleep(UPSTREAM_RETRY.backoff_seconds(error.failure, attempts=2))
-        latest: dict[str, pb.Sync] = {}
-        for sync in page.syncs:
-            latest.setdefault(sync.shop.shop_id, sync)
-        for sync in reversed(latest.values()):
+                self._monitor.changed(Disconnect(failure=error.failure, backoff_seconds=0))
+                await asyncio.sleep(UPSTREAM_RETRY.backoff_seconds(error.failure, attempts=attempts))
+        for sync in syncs:
             self.apply(Snapshot.of(sync))
 
     async def _follow(self) -> None:
