@@ -122,6 +122,11 @@ class BffClient:
     ) -> None:
         await self._session.close()
 
+    @property
+    def cookie(self) -> str:
+        """The session, as the value of a Cookie header."""
+        return "; ".join(f"{cookie.key}={cookie.value}" for cookie in self._session.cookie_jar)
+
     async def log_in(self) -> Answer:
         """Begin a development session."""
         answer = await self.call("POST", "/session/dev")

@@ -20,6 +20,9 @@ _MAX_TEXT: Final = 2_000
 """Characters of a parameter; the catalog has limits of its own, which are lower."""
 
 
+_MAX_INTERVAL_SECONDS: Final = 366 * 86_400
+
+
 class Parameters:
     """Values by name, of a query or of a body. Call `check` after the last one was read."""
 
@@ -95,7 +98,9 @@ class Parameters:
         value = self._values.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 366 * 86_400:
+        # 60.0 is an integer in JSON, too.
+        is_integer = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+        if not is_integer or not 0 <= value <= _MAX_INTERVAL_SECONDS:
             self.reject(name, "expected a number of seconds")
             return None
         return timedelta(seconds=value)

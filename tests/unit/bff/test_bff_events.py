@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import jwt
 import pytest
@@ -257,7 +256,7 @@ class TestEnd:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(served(server, dev_login=True))
             await client.log_in()
-            browser = BffClient(client.url, headers=await _cookie_of(client))
+            browser = BffClient(client.url, headers={"Cookie": client.cookie})
             async with (
                 browser,
                 browser.stream("/events") as all_,
@@ -307,8 +306,3 @@ class TestEnd:
         assert revisions == sorted(revisions)
         assert revisions[-1] == 301
         assert len(revisions) < 150
-
-
-async def _cookie_of(client: BffClient) -> dict[str, Any]:
-    answer = await client.log_in()
-    return {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}

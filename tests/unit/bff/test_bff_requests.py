@@ -221,6 +221,7 @@ async def test_a_sync_is_cancelled_and_resumed(bff: BffClient) -> None:
     ("body", "expected"),
     [
         ({"incremental_interval": 900}, {"incremental_interval": 900, "incremental_is_default": False}),
+        ({"incremental_interval": 900.0}, {"incremental_interval": 900}),
         ({"full_interval": 0}, {"full_interval": 0, "full_is_default": False}),
         ({"full_interval": None}, {"full_is_default": True}),
         ({"paused": True}, {"paused": True}),
@@ -233,7 +234,17 @@ async def test_the_schedule_of_a_shop_is_changed(
     assert expected.items() <= answer.data["schedule"].items()
 
 
-@pytest.mark.parametrize("body", [{}, {"paused": "perhaps"}, {"full_interval": -1}, {"merchant_id": "mine"}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"paused": "perhaps"},
+        {"full_interval": -1},
+        {"full_interval": 1.5},
+        {"full_interval": True},
+        {"merchant_id": "mine"},
+    ],
+)
 async def test_other_changes_of_a_shop_are_refused(
     bff: BffClient, catalog: FakeCatalog, registered: Shop, body: dict[str, Any]
 ) -> None:
