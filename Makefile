@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials chaos fuzz run-bff run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-bff bench-control bench-shops bench-scale security-table audit-trials chaos fuzz run-bff run-catalog run-connector run-devstore clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -157,6 +157,9 @@ bench-scale: $(BIN)/.synced ## 1, 2 and 4 replicas of both services: rows/s, and
 
 bench-watch: $(BIN)/.synced ## What 100, 1,000 and 5,000 watchers take, get and cost
 	@$(BIN)/python -m bench.watch
+
+bench-bff: $(BIN)/.synced ## How soon browsers at the BFF see a change, what each costs, first event through proxies
+	@$(BIN)/python -m bench.bff
 
 bench-storm: $(BIN)/.synced ## How soon 5,000 watchers are back after all their connections broke at once
 	@$(BIN)/python -m bench.storm

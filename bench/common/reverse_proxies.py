@@ -54,6 +54,7 @@ http://127.0.0.1:{port} {{
 _HAPROXY: Final = """
 defaults
   mode http
+  option http-no-delay
   timeout connect 5s
   timeout client 60s
   timeout server 60s
