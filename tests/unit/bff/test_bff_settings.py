@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +84,17 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, 
     monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=f"(?s){variable}.*{text}"):
         load_settings(BffSettings)
+
+
+def test_every_setting_is_documented() -> None:
+    root = Path(__file__).parents[3]
+    document, example = (root / "docs" / "bff.md").read_text(), (root / ".env.example").read_text()
+    for name in BffSettings.model_fields:
+        variable = "LOG_FORMAT" if name == "log_format" else f"BFF_{name.upper()}"
+        assert f"#{variable}=" in example
+        # Those of TLS share a row: the first one is written out.
+        is_shortened = name.startswith("catalog_tls_") and name != "catalog_tls_ca_file"
+        assert f"`{variable.removeprefix('BFF_CATALOG_TLS') if is_shortened else variable}`" in document
 
 
 def test_secrets_are_in_no_repr() -> None:
