@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from catalogsync_common.auth.secret_keys import HmacKeys
 from tests.bff_client import BffClient
 from tests.e2e.conftest import free_port
 from tests.e2e.small_system import DOMAIN, SmallSystem, small_system
+from tests.waiting import until_found
 
 MERCHANT = "m-a"
 """Owns the shop of the devstore."""
@@ -50,9 +50,8 @@ class BffSystem:
         """Start the BFF, at the same address each time."""
         environment = {**self.settings, **{f"BFF_{key}": value for key, value in settings.items()}}
         await self.small.processes.start(name, "-m", "catalogsync_bff", settings=environment)
-        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
-            while not await _is_ready(session, self.url):
-                await asyncio.sleep(0.1)
+        async with aiohttp.ClientSession() as session:
+            await until_found(lambda: _is_ready(session, self.url))
 
     @asynccontextmanager
     async def browser(self, subject: str = f"merchant:{MERCHANT}", **claims: Any) -> AsyncIterator[BffClient]:
@@ -120,9 +119,9 @@ def _bff_settings(small: SmallSystem, address: str, more: Mapping[str, str]) -> 
     }
 
 
-async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool | None:
     try:
         async with session.get(f"{url}/readyz") as response:
-            return response.status == 200
+            return True if response.status == 200 else None
     except aiohttp.ClientError:
-        return False
+        return None

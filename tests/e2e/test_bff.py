@@ -209,18 +209,18 @@ async def test_streams_resume_after_the_replica_and_the_bff_were_killed() -> Non
         await system.small.start_catalog("second", **CATALOG_SETTINGS)
         await restart_with_both_replicas(system)
         started = (await browser.post("/sync", json={**SHOP, "mode": "FULL"})).data
-        watching = asyncio.create_task(follow(browser, started["sync_id"]))
+        follower = Follower(browser, started["sync_id"])
+        watching = asyncio.create_task(until_found(follower.reconnect, seconds=180))
         await until_found(lambda: running(browser, started["sync_id"]))
         system.small.processes.kill_one("catalog")
         await until_found(lambda: running(browser, started["sync_id"]))
         system.small.processes.kill_one("restarted")
         await system.start_bff("again", CATALOG_ADDRESS=both(system))
-        async with asyncio.timeout(120):
-            revisions, last, connections = await watching
-    assert last["state"] == "SUCCEEDED"
-    assert connections > 1
-    assert revisions == sorted(revisions)
-    assert last["progress"]["items"]["seen_count"] == system.small.items
+        await watching
+    assert follower.last["state"] == "SUCCEEDED"
+    assert follower.connections > 1
+    assert follower.revisions == sorted(follower.revisions)
+    assert follower.last["progress"]["items"]["seen_count"] == system.small.items
 
 
 def both(system: BffSystem) -> str:
@@ -240,28 +240,31 @@ async def running(browser: BffClient, sync_id: str) -> bool | None:
     return True if answer.status == 200 and answer.data["progress"]["items"]["seen_count"] else None
 
 
-async def follow(browser: BffClient, sync_id: str) -> tuple[list[int], dict[str, Any], int]:
-    """Do what EventSource does: reconnect with the last id until 204 is answered.
+class Follower:
+    """Does what EventSource does: reconnects with the last id until the sync has ended."""
 
-    Returns:
-        All revisions, the last snapshot, and how many connections there were.
-    """
-    revisions: list[int] = []
-    last: dict[str, Any] = {}
-    connections = 0
-    while last.get("state") not in ("SUCCEEDED", "FAILED"):
+    def __init__(self, browser: BffClient, sync_id: str) -> None:
+        self._browser = browser
+        self._path = f"/sync/{sync_id}/events"
+        self.revisions: list[int] = []
+        self.last: dict[str, Any] = {}
+        self.connections = 0
+
+    async def reconnect(self) -> bool | None:
+        """Read one stream; return True once the sync has ended."""
         try:
-            last_event_id = str(revisions[-1]) if revisions else ""
-            async with browser.stream(f"/sync/{sync_id}/events", last_event_id=last_event_id) as stream:
-                connections += 1
+            last_event_id = str(self.revisions[-1]) if self.revisions else ""
+            async with self._browser.stream(self._path, last_event_id=last_event_id) as stream:
+                self.connections += 1
                 async with aclosing(stream.events()) as events:
                     async for event in events:
                         if event.name == "sync":
-                            last = event.content
-                            revisions.append(last["revision"])
+                            self.last = event.content
+                            self.revisions.append(event.content["revision"])
         except (ClientError, AssertionError):
-            await asyncio.sleep(0.2)
-    return revisions, last, connections
+            # Nothing listens, or the catalog does not answer.
+            return None
+        return True if self.last.get("state") in ("SUCCEEDED", "FAILED") else None
 
 
 @pytest.mark.timeout(180)
