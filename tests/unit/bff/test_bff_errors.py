@@ -6,12 +6,22 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from aiohttp import web
 from catalogsync.errors.v1.error_reason_pb2 import ErrorReason
+from catalogsync_bff.app import build_app
+from catalogsync_bff.callers import Callers
+from catalogsync_bff.csrf import CsrfGuard
 from catalogsync_bff.errors import HTTP_STATUSES, http_error
-from catalogsync_client import CatalogSyncError
+from catalogsync_bff.metrics import BffMetrics
+from catalogsync_bff.routing import Gatekeeper, Route
+from catalogsync_bff.sessions import SessionCookie, Sessions
+from catalogsync_bff.upstream import Upstream
+from catalogsync_client import CatalogClient, CatalogSyncError
 from catalogsync_client.reasons import error_of
+from catalogsync_common.auth.secret_keys import HmacKeys
 from catalogsync_common.failure import FieldViolation
 from catalogsync_common.status import RETRY_DELAYS, STATUS_CODES, ReceivedFailure
+from prometheus_client import CollectorRegistry
 
 from tests.bff_client import BffClient
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason, FakeCatalog
@@ -105,8 +115,36 @@ async def test_a_catalog_that_is_gone_is_answered_with_503(bff: BffClient, serve
     assert answer.headers["Retry-After"] == "2"
 
 
-async def test_an_unexpected_error_is_answered_without_its_text(bff: BffClient, catalog: FakeCatalog) -> None:
+async def test_an_internal_error_of_the_catalog_is_answered_without_its_text(
+    bff: BffClient, catalog: FakeCatalog
+) -> None:
     catalog.errors["ListShops"] = [RuntimeError("secret-of-the-service")]
     answer = await bff.get("/shops")
     assert (answer.status, answer.code) == (502, "INTERNAL")
     assert b"secret-of-the-service" not in answer.body
+
+
+async def test_an_error_of_the_bff_is_logged_and_answered_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(request: web.Request) -> web.Response:
+        raise RuntimeError("secret-of-the-bff")
+
+    route = Route(method="GET", path="/", handler=fail, needs_caller=False, csrf_exempt=True)
+    client = CatalogClient("127.0.0.1:1")
+    upstream = Upstream(client, service_secret="", tokens=None)
+    sessions = Sessions.of_keys(HmacKeys(), HmacKeys(), lifetime=timedelta(hours=1))
+    callers = Callers(sessions, SessionCookie(secure=False), upstream, dev_login=False)
+    app = build_app([route], Gatekeeper(callers, CsrfGuard("")), BffMetrics(CollectorRegistry()))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with BffClient(f"http://127.0.0.1:{runner.addresses[0][1]}") as browser:
+            answer = await browser.call("GET", "/")
+    finally:
+        await runner.cleanup()
+        await client.close()
+    assert (answer.status, answer.code) == (500, "INTERNAL")
+    assert b"secret-of-the-bff" not in answer.body
+    assert "a request failed" in caplog.text

@@ -175,7 +175,8 @@ class TestFetching:
         metadata = host.redirects("/metadata.png", "http://169.254.169.254/latest/meta-data")
         loop = host.redirects("/loop.png", "/loop.png")
         nowhere = host.redirects("/nowhere.png", "")
-        for url in (inside, metadata, loop, nowhere):
+        file = host.redirects("/file.png", "file:///etc/passwd")
+        for url in (inside, metadata, loop, nowhere, file):
             with pytest.raises(ImageUnusable):
                 await fetcher.fetch(url)
 
