@@ -102,9 +102,10 @@ class SubjectFeed:
         """Take a snapshot of a sync and deliver it if it is news."""
         if not self._syncs.apply(snapshot):
             return
-        self._progress.follow(snapshot)
         if self._caught_up:
             self._publish(f"sync:{snapshot.sync_id}", "sync", snapshot.payload)
+        # Last: a topic that others watch already delivers its latest snapshot at once, which comes back here.
+        self._progress.follow(snapshot)
 
     async def _run(self) -> None:
         try:
@@ -130,6 +131,8 @@ class SubjectFeed:
                     raise
                 self._monitor.changed(Disconnect(failure=error.failure, backoff_seconds=0))
                 await asyncio.sleep(UPSTREAM_RETRY.backoff_seconds(error.failure, attempts=attempts))
+        # The stream that follows reports interruptions of its own only.
+        self._monitor.changed(None)
         for sync in syncs:
             self.apply(Snapshot.of(sync))
 

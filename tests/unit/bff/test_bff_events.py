@@ -290,8 +290,11 @@ class TestEnd:
     async def test_a_browser_that_reads_nothing_costs_a_bounded_amount_of_memory(
         self, bff: BffClient, catalog: FakeCatalog, shop: Shop
     ) -> None:
-        """It has one pending event, the latest; the others were replaced."""
-        sync = catalog.add_sync(shop, state=RUNNING, notes=["x" * 10_000])
+        """It has one pending event, the latest; the others were replaced.
+
+        30 MB are sent, several times what the buffers of the kernel take.
+        """
+        sync = catalog.add_sync(shop, state=RUNNING, notes=["x" * 100_000])
         async with (
             bff.stream(f"/sync/{sync.sync_id}/events") as slow,
             bff.stream(f"/sync/{sync.sync_id}/events") as quick,
