@@ -12,13 +12,13 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-bff run-bff
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 # uv is in the dev group too, so that syncing keeps it.
-$(BIN)/.synced: pyproject.toml cli/pyproject.toml clients/python/pyproject.toml common/pyproject.toml gen/pyproject.toml uv.lock
+$(BIN)/.synced: pyproject.toml bff/pyproject.toml cli/pyproject.toml clients/python/pyproject.toml common/pyproject.toml gen/pyproject.toml uv.lock
 	@test -x $(UV) || { $(PYTHON) -m venv .venv && $(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(UV) sync --quiet --frozen
 	@touch $@
@@ -140,7 +140,7 @@ freeze: $(GOOGLE_PROTOS)/.synced ## Freeze the contracts as they are: what clien
 	@touch $@
 
 # The wheels that a service or a client is installed from; catalogsync holds both services.
-WHEELS := catalogsync catalogsync-cli catalogsync-client catalogsync-common catalogsync-protos
+WHEELS := catalogsync catalogsync-bff catalogsync-cli catalogsync-client catalogsync-common catalogsync-protos
 EXPORT := $(UV) export --quiet --frozen --no-dev --all-extras --no-header --no-annotate
 
 audit: .venv-audit/.synced ## Known vulnerabilities in what the lock pins; fails if a package could not be looked up
@@ -188,6 +188,9 @@ bench-scale: $(BIN)/.synced ## 1, 2 and 4 replicas of both services: rows/s, and
 bench-watch: $(BIN)/.synced ## What 100, 1,000 and 5,000 watchers take, get and cost
 	@$(BIN)/python -m bench.watch
 
+bench-bff: $(BIN)/.synced ## How soon browsers at the BFF see a change, what each costs, first event through proxies
+	@$(BIN)/python -m bench.bff
+
 bench-storm: $(BIN)/.synced ## How soon 5,000 watchers are back after all their connections broke at once
 	@$(BIN)/python -m bench.storm
 
@@ -234,6 +237,9 @@ fuzz: $(BIN)/.synced ## Send REQUESTS=n generated requests to each method of a r
 
 run-catalog: $(BIN)/.synced ## Run catalog_svc with the settings of the environment
 	$(BIN)/python -m catalog_svc
+
+run-bff: $(BIN)/.synced ## Run the BFF and its page with the settings of the environment (BFF_DEV_LOGIN=1: without a platform)
+	$(BIN)/python -m catalogsync_bff
 
 run-connector: $(BIN)/.synced ## Run connector_svc with the settings of the environment
 	$(BIN)/python -m connector_svc

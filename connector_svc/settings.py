@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-from catalogsync_common.settings import Duration, ListenAddress, ServiceSettings
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, SecretStr, create_model
-from pydantic_settings import NoDecode, SettingsConfigDict
+from catalogsync_common.settings import Duration, ListenAddress, NetworkList, ServiceSettings
+from pydantic import AfterValidator, Field, PositiveInt, SecretStr, create_model
+from pydantic_settings import SettingsConfigDict
 from yarl import URL
 
 from connector_svc.http.config import Endpoints, parse_base_url
@@ -39,20 +38,6 @@ def _check_base_url(url: str | None) -> str | None:
     if url is not None:
         parse_base_url(url)
     return url
-
-
-def _parse_networks(value: object) -> object:
-    """Parse "10.0.0.0/8, 2001:db8::/32". Raises ValueError that names the wrong one."""
-    if not isinstance(value, str):
-        return value
-    return tuple(_parse_network(text.strip()) for text in value.split(",") if text.strip())
-
-
-def _parse_network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(text)
-    except ValueError:
-        raise ValueError(f'expected networks such as "203.0.113.0/24", not {text!r}') from None
 
 
 OptionalFile = Annotated[Path | None, AfterValidator(_check_file_exists)]
@@ -88,9 +73,7 @@ class ConnectorSettings(ServiceSettings):
     """Of all shops together, downloads not counted."""
     http_downloads: PositiveInt = 16
     """Concurrent downloads of files, such as results of bulk jobs."""
-    denied_networks: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parse_networks)
-    ] = ()
+    denied_networks: NetworkList = ()
     """The operator's own networks that have public addresses: no shop is called there."""
 
     @property

@@ -181,7 +181,7 @@ def process_environment(inherited: Mapping[str, str], settings: Mapping[str, str
 
     Inherited settings are dropped because a demo must not touch a real database.
     """
-    ours = ("CATALOG_", "CATALOGSYNC_", "CONNECTOR_", "LOG_FORMAT")
+    ours = ("BFF_", "CATALOG_", "CATALOGSYNC_", "CONNECTOR_", "LOG_FORMAT")
     kept = {name: value for name, value in inherited.items() if not name.startswith(ours)}
     # gRPC would send even connections to this machine through a configured proxy.
     return {**kept, "no_grpc_proxy": "127.0.0.1", "LOG_FORMAT": "text", "PYTHONUNBUFFERED": "1", **settings}

@@ -30,13 +30,13 @@ async def until(condition: Callable[[], object], *, seconds: float = TIMEOUT_SEC
             await asyncio.sleep(_POLL_INTERVAL_SECONDS)
 
 
-async def until_found(find: Callable[[], Awaitable[T | None]]) -> T:
+async def until_found(find: Callable[[], Awaitable[T | None]], *, seconds: float = TIMEOUT_SECONDS) -> T:
     """Return the first result of `find` that is not None.
 
     Raises:
-        TimeoutError: There was none within `TIMEOUT_SECONDS`.
+        TimeoutError: There was none within `seconds`.
     """
-    async with asyncio.timeout(TIMEOUT_SECONDS):
+    async with asyncio.timeout(seconds):
         while (result := await find()) is None:
             await asyncio.sleep(_POLL_INTERVAL_SECONDS)
     return result

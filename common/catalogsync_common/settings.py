@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
@@ -32,6 +32,8 @@ from catalogsync_common.loopback import is_loopback_host
 __all__ = [
     "Duration",
     "ListenAddress",
+    "NetworkList",
+    "ProcessSettings",
     "ServiceSettings",
     "SettingsError",
     "load_settings",
@@ -39,7 +41,7 @@ __all__ = [
     "variable_name",
 ]
 
-S = TypeVar("S", bound="ServiceSettings")
+S = TypeVar("S", bound="ProcessSettings")
 
 _MIN_SIMILARITY: Final = 0.75
 """Similarity of two names, from 0 to 1, above which one counts as a misspelling of the other."""
@@ -133,8 +135,26 @@ NameList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_names)]
 """The type of a setting with the names of certificates, separated by commas."""
 
 
-class ServiceSettings(BaseSettings):
-    """The settings that all our services have. A subclass sets `env_prefix` and adds its own.
+def _parse_networks(value: object) -> object:
+    """Parse "10.0.0.0/8, 2001:db8::/32". Raises ValueError that names the wrong one."""
+    if not isinstance(value, str):
+        return value
+    return tuple(_parse_network(text.strip()) for text in value.split(",") if text.strip())
+
+
+def _parse_network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValueError(f'expected networks such as "203.0.113.0/24", not {text!r}') from None
+
+
+NetworkList = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_parse_networks)]
+"""The type of a setting with IP networks, separated by commas."""
+
+
+class ProcessSettings(BaseSettings):
+    """The settings that every long-running process of ours has. A subclass sets `env_prefix` and adds its own.
 
     They come from the environment, or else from the file ".env" in the working directory. Secrets are SecretStr.
     Load them with `load_settings`.
@@ -150,41 +170,16 @@ class ServiceSettings(BaseSettings):
         default="auto", validation_alias=AliasChoices("LOG_FORMAT", "log_format")
     )
     """auto: text on a terminal, else JSON. The variable is LOG_FORMAT, without prefix."""
-    service_secrets: SecretStr = SecretStr("")
-    """"name:secret,name:secret": the services that may call. Several secrets of a name, for rotation."""
     environment: Literal["development", "production"] = "development"
-    """production: the service does not start with an unsafe combination of settings; see `production`."""
+    """production: the process does not start with an unsafe combination of settings; see `production`."""
     allow_insecure: bool = False
     """Whether other machines may call, without authentication or encryption."""
-    tls_cert_file: Path | None = None
-    """PEM: the server's certificate chain; it turns TLS on, together with `tls_key_file`."""
-    tls_key_file: Path | None = None
-    tls_client_ca_file: Path | None = None
-    """PEM: a client must present a certificate of one of these CAs (mTLS)."""
-    tls_allowed_names: NameList = ()
-    """DNS names and URIs of which a client's certificate must have one; empty: any certificate of the CAs."""
-    health_address: ListenAddress | None = None
-    """A plaintext port that serves only grpc.health.v1, for probes; None: health is on the main port alone."""
-    reflection: bool = True
     metrics_address: ListenAddress | None = None
     """Where /metrics is served, over plain HTTP and to everyone who can reach it; None: nowhere."""
-    max_concurrent_calls: int = Field(default=1_000, ge=1, le=100_000)
-    """Calls in progress, without health checks; of catalog_svc besides its watchers."""
-    service_calls_per_second: float = Field(default=5_000, ge=0)
-    """Of each service or operator and group of methods; 0: no limit."""
-    service_calls_burst: int = Field(default=10_000, ge=1)
-    auth_failures_per_second: float = Field(default=10, ge=0)
-    """Calls with a wrong token from each address; 0: no limit."""
-    auth_failures_burst: int = Field(default=100, ge=1)
     settle_delay: Duration = timedelta()
-    """How long calls are still answered after NOT_SERVING, before the drain."""
+    """How long calls are still answered after the process is no longer ready, before the drain."""
     stop_grace: Duration = timedelta(seconds=10)
     """How long running calls may continue after the drain has started."""
-
-    @property
-    def authentication_enabled(self) -> bool:
-        """Whether callers must authenticate with a token or a secret."""
-        return bool(self.service_secrets.get_secret_value())
 
     @property
     def stop_timeout(self) -> timedelta:
@@ -201,6 +196,36 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, dotenv_settings, _SecretFiles(settings_cls)
+
+
+class ServiceSettings(ProcessSettings):
+    """The settings that all our gRPC services have."""
+
+    service_secrets: SecretStr = SecretStr("")
+    """"name:secret,name:secret": the services that may call. Several secrets of a name, for rotation."""
+    tls_cert_file: Path | None = None
+    """PEM: the server's certificate chain; it turns TLS on, together with `tls_key_file`."""
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """PEM: a client must present a certificate of one of these CAs (mTLS)."""
+    tls_allowed_names: NameList = ()
+    """DNS names and URIs of which a client's certificate must have one; empty: any certificate of the CAs."""
+    health_address: ListenAddress | None = None
+    """A plaintext port that serves only grpc.health.v1, for probes; None: health is on the main port alone."""
+    reflection: bool = True
+    max_concurrent_calls: int = Field(default=1_000, ge=1, le=100_000)
+    """Calls in progress, without health checks; of catalog_svc besides its watchers."""
+    service_calls_per_second: float = Field(default=5_000, ge=0)
+    """Of each service or operator and group of methods; 0: no limit."""
+    service_calls_burst: int = Field(default=10_000, ge=1)
+    auth_failures_per_second: float = Field(default=10, ge=0)
+    """Calls with a wrong token from each address; 0: no limit."""
+    auth_failures_burst: int = Field(default=100, ge=1)
+
+    @property
+    def authentication_enabled(self) -> bool:
+        """Whether callers must authenticate with a token or a secret."""
+        return bool(self.service_secrets.get_secret_value())
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
@@ -275,7 +300,7 @@ def _unknown_sentence(name: str, prefix: str, known: set[str]) -> str:
     return f"{name} is not a setting of this service and has no effect{suggestion}"
 
 
-def _lines_of(settings_type: type[ServiceSettings], error: ValidationError) -> tuple[str, ...]:
+def _lines_of(settings_type: type[ProcessSettings], error: ValidationError) -> tuple[str, ...]:
     return tuple(
         _line_of(settings_type, detail["loc"], detail["type"], detail["msg"])
         for detail in error.errors(include_url=False, include_context=False, include_input=False)
@@ -283,7 +308,7 @@ def _lines_of(settings_type: type[ServiceSettings], error: ValidationError) -> t
 
 
 def _line_of(
-    settings_type: type[ServiceSettings], loc: tuple[int | str, ...], error_type: str, message: str
+    settings_type: type[ProcessSettings], loc: tuple[int | str, ...], error_type: str, message: str
 ) -> str:
     if not loc:
         return message.removeprefix("Value error, ")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from catalogsync_common.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver
 from yarl import URL
 
 from connector_svc.domain.errors import (
@@ -33,7 +34,6 @@ from connector_svc.http.failures import (
     UnusableResponse,
 )
 from connector_svc.http.retrying_client import RetryingClient
-from connector_svc.http.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver
 from connector_svc.http.transport import HttpRequest, HttpTransport
 from connector_svc.platforms.base import HttpReply, RateLimitHeaders
 
@@ -172,7 +172,9 @@ async def open_http(
     """Open the client of this process; it is closed when the block ends."""
     config = config or HttpConfig()
     dependencies = dependencies or HttpDependencies()
-    guard = AddressGuard(is_exempt=config.endpoints.is_override, denied=config.denied_networks)
+    guard = AddressGuard(
+        is_exempt=config.endpoints.is_override, denied=config.denied_networks, refusal=AddressForbidden
+    )
     no_guard = AddressGuard(is_exempt=lambda _host, _port: True)
     async with (
         _resolver(dependencies) as resolver,

@@ -9,13 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
+from catalogsync_common.ssrf_guard import Network, is_ip_literal
 from yarl import URL
 
 from connector_svc.http.circuit_breaker import CircuitBreakerPolicy
 from connector_svc.http.failures import AddressForbidden
 from connector_svc.http.response_body import BodyLimits
 from connector_svc.http.retry import RetryBudget, RetryPolicy
-from connector_svc.http.ssrf_guard import Network, is_ip_literal
 
 
 class CaFileInvalid(ValueError):

@@ -12,8 +12,8 @@ from enum import Enum
 from typing import Protocol
 
 from aiohttp.abc import AbstractResolver
+from catalogsync_common.ssrf_guard import open_dns_resolver
 
-from connector_svc.http.ssrf_guard import open_dns_resolver
 from connector_svc.platforms.base import RateLimitHeaders
 
 

@@ -10,8 +10,8 @@ from typing import Final
 
 OURS: Final = (
     "bench",
-    "bff",
     "catalog_svc",
+    "catalogsync_bff",
     "catalogsync_cli",
     "catalogsync_client",
     "connector_svc",
@@ -32,6 +32,7 @@ TECHNOLOGIES: Final = (
     "grpc_health",
     "grpc_reflection",
     "httpx",
+    "PIL",
     "prometheus_client",
     "psycopg",
     "pydantic",
@@ -62,6 +63,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "pydantic_core",
         "pydantic_settings",
     ),
+    "catalogsync_common.ssrf_guard": ("aiohttp",),
     "catalog_svc.domain": ("catalogsync_common.failure",),
     "catalog_svc.usecases": (
         "catalog_svc.domain",
@@ -105,6 +107,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "connector_svc.decompression",
         "connector_svc.domain",
         "connector_svc.platforms.base",
+        "catalogsync_common.ssrf_guard",
         "catalogsync_common.threads",
         "aiohttp",
     ),
@@ -161,7 +164,18 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "click",
         "rich",
     ),
-    "bff": ("catalogsync", "google", "grpc", "catalogsync_common", "aiohttp", "pydantic", "pydantic_settings"),
+    "catalogsync_bff": (
+        "catalogsync",
+        "catalogsync_client",
+        "catalogsync_common",
+        "aiohttp",
+        "google",
+        "prometheus_client",
+        "pydantic",
+        "pydantic_settings",
+    ),
+    # Images of unknown origin are decoded in one place.
+    "catalogsync_bff.images.resizing": ("PIL",),
     "devstore": ("aiohttp",),
     # Run in an environment of their own, without the services.
     "tools": (),
@@ -219,6 +233,7 @@ REQUIRED_LAYERS: Final = (
     "connector_svc.http",
     "connector_svc.credentials",
     "connector_svc.rpc",
+    "catalogsync_bff",
     "catalogsync_cli",
     "devstore",
 )

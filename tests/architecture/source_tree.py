@@ -27,7 +27,7 @@ class SourceTree:
     """The Python files of the repository."""
 
     root: Path
-    distributions: tuple[str, ...] = ("cli", "clients/python", "common")
+    distributions: tuple[str, ...] = ("bff", "cli", "clients/python", "common")
     """Folders that hold a `pyproject.toml` of their own and, beside it, a package."""
 
     def files(self, layer: str) -> list[Path]:

@@ -174,7 +174,7 @@ def test_every_package_has_a_docstring_of_one_sentence() -> None:
         ("connector_svc/rpc/a.py", "import aiohttp"),
         ("connector_svc/new_layer/a.py", "import this"),
         ("cli/catalogsync_cli/a.py", "from catalog_svc.domain import sync"),
-        ("bff/a.py", "import connector_svc"),
+        ("bff/catalogsync_bff/a.py", "import connector_svc"),
         ("devstore/a.py", "import catalogsync_common"),
         ("common/catalogsync_common/a.py", "if TYPE_CHECKING:\n    from catalog_svc.domain.sync import Sync"),
         ("common/catalogsync_common/a.py", "from catalogsync.errors.v1 import error_reason_pb2"),

@@ -73,6 +73,7 @@ def test_every_package_comes_from_the_registry_or_from_here() -> None:
     others = {package["name"] for package in locked() if "registry" not in package["source"]}
     assert others == {
         "catalogsync",
+        "catalogsync-bff",
         "catalogsync-cli",
         "catalogsync-client",
         "catalogsync-common",

@@ -21,6 +21,8 @@ from tests.conftest import open_directory
 from tests.e2e.conftest import CATALOG, CONNECTOR, ROOT, free_port
 
 DOMAIN = "demo.myshopify.com"
+WEBHOOK_SECRET = f"shpss_devstore_{DOMAIN}"
+"""With which the devstore signs."""
 SHOP = pb.ShopRef(platform="shopify", domain=DOMAIN)
 
 
@@ -36,6 +38,12 @@ class SmallSystem:
     """The connector's host and port."""
     store: str
     """The devstore's scheme, host and port."""
+    shop_url: str
+    """Where the devstore serves the API of the shop."""
+    access_token: str = field(repr=False)
+    """Of the API of the shop."""
+    ca_file: str
+    """The CA of the devstore's certificate."""
     _settings: dict[str, str]
     _catalogs: dict[str, str] = field(default_factory=dict)
 
@@ -91,6 +99,9 @@ async def small_system(*, products: int, latency_ms: int) -> AsyncIterator[Small
                 items=shop["items"],
                 connector=connector,
                 store=store["listening"],
+                shop_url=shop["base_url"],
+                access_token=shop["credentials"]["access_token"],
+                ca_file=store["ca_file"],
                 _settings={
                     "CONNECTOR_LISTEN_ADDRESS": connector,
                     "CONNECTOR_CREDENTIALS_FILE": str(_write_credentials(directory, shop)),
@@ -117,6 +128,11 @@ async def _start_devstore(
 
 def _write_credentials(directory: Path, shop: Mapping[str, Any]) -> Path:
     file = directory / "credentials.toml"
-    file.write_text(f'[shopify."{DOMAIN}"]\naccess_token = "{shop["credentials"]["access_token"]}"\n')
+    lines = (
+        f'[shopify."{DOMAIN}"]',
+        f'access_token = "{shop["credentials"]["access_token"]}"',
+        f'webhook_secrets = ["{WEBHOOK_SECRET}"]',
+    )
+    file.write_text("".join(f"{line}\n" for line in lines))
     file.chmod(0o600)
     return file

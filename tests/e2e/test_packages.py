@@ -15,6 +15,7 @@ SOURCES = {
     "catalogsync-protos": ROOT / "gen",
     "catalogsync-common": ROOT / "common",
     "catalogsync-client": ROOT / "clients" / "python",
+    "catalogsync-bff": ROOT / "bff",
     "catalogsync-cli": ROOT / "cli",
     "catalogsync": ROOT,
 }
@@ -51,6 +52,12 @@ with BlockingCatalogClient("127.0.0.1:1", timeout_seconds=1) as catalog:
         print(type(error).__name__)
 """
 
+USE_BFF = """
+import catalogsync_bff.__main__
+from catalogsync_bff.routes.pages import read_page
+assert "index.html" in read_page()
+"""
+
 FIND = "import importlib.util, sys; print([name for name in sys.argv[1:] if importlib.util.find_spec(name)])"
 
 INSTALLED_MODULES = """
@@ -61,9 +68,10 @@ print(sorted({file.parts[0] for dist in ours for file in dist.files if file.suff
 
 SERVER_LIBRARIES = ("sqlalchemy", "asyncpg", "aiohttp", "pydantic", "prometheus_client", "grpc_health")
 CLIENT_MODULES = ["catalogsync", "catalogsync_client", "catalogsync_common"]
+BFF_MODULES = ["catalogsync", "catalogsync_bff", "catalogsync_client", "catalogsync_common"]
 CLI_MODULES = ["catalogsync", "catalogsync_cli", "catalogsync_client", "catalogsync_common"]
 SERVER_MODULES = ["catalog_svc", "catalogsync", "catalogsync_common", "connector_svc"]
-REPOSITORY_ONLY = ("cli", "clients", "common", "demo", "devstore", "servicekit", "bench", "tests", "gen")
+REPOSITORY_ONLY = ("bff", "cli", "clients", "common", "demo", "devstore", "servicekit", "bench", "tests", "gen")
 """Present and former directories of the repository that an installation must not make importable."""
 
 
@@ -145,6 +153,18 @@ def test_the_server_wheel_contains_the_services_and_nothing_else(wheels: dict[st
     _check_server(environment)
 
 
+def test_the_bff_wheel_works_without_the_libraries_of_the_services(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    """It has the page in it."""
+    environment = Environment(tmp_path / "venv")
+    names = ("catalogsync-protos", "catalogsync-common", "catalogsync-client", "catalogsync-bff")
+    environment.install(*(wheels[name] for name in names))
+    environment.python(USE_BFF)
+    assert environment.importable(("sqlalchemy", "asyncpg", "alembic")) == "[]"
+    assert environment.python(INSTALLED_MODULES).strip() == repr(BFF_MODULES)
+
+
 def test_pip_installs_the_protos_from_the_checkout(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv", with_pip=True)
     environment.pip_install("./gen")
@@ -180,7 +200,7 @@ def _check_cli(environment: Environment) -> None:
 
 def _check_server(environment: Environment) -> None:
     environment.python(USE_SERVICES)
-    assert environment.importable(REPOSITORY_ONLY) == "[]"
+    assert environment.importable((*REPOSITORY_ONLY, "PIL")) == "[]"
     assert environment.python(INSTALLED_MODULES).strip() == repr(SERVER_MODULES)
 
 

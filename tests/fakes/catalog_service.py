@@ -447,7 +447,7 @@ class FakeCatalog(CatalogServiceServicer):
 
     async def GetProduct(self, request: catalog.GetProductRequest, context: Context) -> catalog.GetProductResponse:
         self._record("GetProduct", request, context)
-        for product in self.products.get(_key(request.shop), []):
+        for product in self._products(request.shop):
             if product.product_id == request.product_id:
                 return catalog.GetProductResponse(product=product)
         metadata = {"product_id": request.product_id}
@@ -459,7 +459,7 @@ class FakeCatalog(CatalogServiceServicer):
         self._record("ListProducts", request, context)
         found = [
             product
-            for product in self.products.get(_key(request.shop), [])
+            for product in self._products(request.shop)
             if request.text.lower() in product.title.lower()
             and (request.include_deleted or not product.HasField("delete_time"))
         ]
@@ -487,15 +487,22 @@ class FakeCatalog(CatalogServiceServicer):
         return self.syncs[sync_id]
 
     def _of_shop(self, shop: ShopName) -> list[catalog.Sync]:
+        if isinstance(shop, catalog.ShopRef) and shop.shop_id:
+            shop = self._shop(shop)
         return [sync for sync in self.syncs.values() if _key(sync.shop) == _key(shop)]
 
     def _items(self, shop: ShopName) -> list[catalog.Item]:
+        if isinstance(shop, catalog.ShopRef) and shop.shop_id:
+            shop = self._shop(shop)
         if "." not in shop.domain:
             raise InvalidRequest.of("shop.domain", "a host name")
         if _key(shop) not in self.items:
             metadata = {"platform": shop.platform, "domain": shop.domain}
             raise FailureWithReason("SHOP_NOT_FOUND", f"shop {_key(shop)} was never synced", metadata=metadata)
         return self.items[_key(shop)]
+
+    def _products(self, shop: catalog.ShopRef) -> list[catalog.Product]:
+        return self.products.get(_key(self._shop(shop) if shop.shop_id else shop), [])
 
     def _shop(self, ref: catalog.ShopRef) -> catalog.Shop:
         if not ref.shop_id:

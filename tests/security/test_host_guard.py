@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from catalogsync_common.ssrf_guard import AddressForbidden, AddressGuard, GuardedConnector, GuardedResolver
 from yarl import URL
 
 from connector_svc.credentials.token_service import TokenServiceConfig, TokenServiceCredentials
@@ -29,8 +30,6 @@ from connector_svc.domain.errors import (
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints, HttpConfig
-from connector_svc.http.failures import AddressForbidden
-from connector_svc.http.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver
 from connector_svc.platforms.base import Secret
 from connector_svc.platforms.shopify.queries import FILE_HOSTS
 from tests.fakes.shop_server import SHOP, serving, status

@@ -7,13 +7,19 @@ import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from catalogsync_common.settings import load_settings
+from catalogsync_common.ssrf_guard import (
+    AddressForbidden,
+    AddressGuard,
+    GuardedConnector,
+    GuardedResolver,
+    is_ip_literal,
+    is_public,
+)
 
 from connector_svc.domain.errors import SourceAddressForbidden
 from connector_svc.domain.shop import Shop
 from connector_svc.http.client import open_http
 from connector_svc.http.config import Endpoints
-from connector_svc.http.failures import AddressForbidden
-from connector_svc.http.ssrf_guard import AddressGuard, GuardedConnector, GuardedResolver, is_ip_literal, is_public
 from connector_svc.settings import ConnectorSettings
 from tests.fakes.shop_server import FakeEnvironment, ShopServer
 

@@ -1,4 +1,4 @@
-"""SSRF guard: keeps the client out of internal networks, whatever a shop's DNS says.
+"""SSRF guard: keeps an HTTP client out of internal networks, whatever the DNS of others says.
 
 A name is resolved here, so that a forbidden address is never connected to; aiohttp does not ask the resolver about
 IP literals, so those are checked apart. The peer is checked again before anything is sent, because a pooled
@@ -18,8 +18,6 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.resolver import AsyncResolver
 from aiohttp.tracing import Trace
-
-from connector_svc.http.failures import AddressForbidden
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -64,6 +62,10 @@ def is_public(address: str, denied: Iterable[Network] = ()) -> bool:
     return not any(ip in network for network in (*_INTERNAL_THOUGH_GLOBAL, *denied))
 
 
+class AddressForbidden(Exception):
+    """A host leads into a network that must not be called."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AddressGuard:
     """Decides which address may be called for which host."""
@@ -71,6 +73,8 @@ class AddressGuard:
     is_exempt: Callable[[str, int], bool]
     """Whether the operator configured the host and port, so that its address is not checked."""
     denied: tuple[Network, ...] = ()
+    refusal: Callable[[str], Exception] = AddressForbidden
+    """Makes the exception that is raised instead of a connection, of a text for people."""
 
     def allows(self, host: str, port: int, address: str) -> bool:
         """Return whether `address` may be called for `host`."""
@@ -96,11 +100,11 @@ class GuardedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the allowed addresses of `host`. Raises AddressForbidden if it has some and none is allowed."""
+        """Return the allowed addresses of `host`. Raises the refusal if it has some and none is allowed."""
         results = await self._inner.resolve(host, port, family)
         allowed = [result for result in results if self._guard.allows(host, port, result["host"])]
         if results and not allowed:
-            raise AddressForbidden("the domain resolves to an internal address")
+            raise self._guard.refusal("the domain resolves to an internal address")
         return allowed
 
     async def close(self) -> None:
@@ -120,15 +124,15 @@ class GuardedConnector(TCPConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109 - the base class has this parameter
     ) -> Connection:
-        """Connect as the base class does. Raises AddressForbidden."""
+        """Connect as the base class does. Raises the guard's refusal."""
         host, port = req.url.raw_host or "", req.url.port or 0
         if is_ip_literal(host) and not self._allows_literal(host, port):
-            raise AddressForbidden("the domain is an internal address")
+            raise self._guard.refusal("the domain is an internal address")
         connection = await super().connect(req, traces, timeout)
         peer = connection.transport.get_extra_info("peername") if connection.transport else None
         if not peer or not self._guard.allows(host, port, peer[0]):
             connection.close()
-            raise AddressForbidden("the domain leads to an internal address")
+            raise self._guard.refusal("the domain leads to an internal address")
         return connection
 
     def _allows_literal(self, host: str, port: int) -> bool:

@@ -1,0 +1,1 @@
+"""Images of items: fetched from the shop's host, resized, and cached."""

@@ -1,0 +1,1 @@
+"""Routes by resource: each turns a request into calls of the catalog and a response."""

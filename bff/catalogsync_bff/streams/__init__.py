@@ -1,0 +1,1 @@
+"""Live updates: one upstream stream for all browsers that watch the same syncs."""
