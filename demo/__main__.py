@@ -80,6 +80,9 @@ class Demo:
     async def _show(self, processes: ProcessGroup) -> None:
         keys = DemoKeys.load_or_create(self._workspace.keys)
         stack = await start_stack(processes, self._workspace, keys, self._console.print)
+        self._console.print(
+            f"\nOpen {stack.page} in a browser to watch the syncs.\n", style="bold", highlight=False
+        )
         options = Options(catalog=stack.catalog, connector=stack.connector, token=keys.mint())
         async with open_catalog(options) as catalog:
             results = await processes.supervise(sync_all(catalog, stack.shops, self._console))

@@ -52,6 +52,16 @@ class DemoKeys:
         }
 
     @property
+    def bff_settings(self) -> Mapping[str, str]:
+        """The settings of the BFF."""
+        return {
+            "BFF_SERVICE_SECRET": self.bff,
+            "BFF_CLIENT_KEY": self.client,
+            "BFF_CLIENT_ISSUER": ISSUER,
+            "BFF_DEV_LOGIN": "1",
+        }
+
+    @property
     def connector_settings(self) -> Mapping[str, str]:
         """The settings of connector_svc."""
         return {"CONNECTOR_SERVICE_SECRETS": self.catalog}

@@ -1,4 +1,4 @@
-"""Starts the devstore, connector_svc and catalog_svc, each once the one before it is ready."""
+"""Starts the devstore, connector_svc, catalog_svc and the BFF, each once the one before it is ready."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import aiohttp
 import grpc
 from catalogsync_client import ShopName
 from catalogsync_common.channel import open_channel
@@ -56,6 +59,8 @@ class Stack:
     """host:port."""
     devstore: str
     """URL."""
+    page: str
+    """URL of the BFF's page."""
     shops: tuple[DemoShop, ...]
 
 
@@ -101,7 +106,21 @@ async def start_stack(
         "CATALOG_TEXT_SEARCH": "1",
     }
     await _start_service(processes, workspace, "catalog_svc", settings, catalog, CATALOG_SERVICE)
-    return Stack(catalog=catalog, connector=connector, devstore=str(devstore["listening"]), shops=shops)
+
+    print_step("Starting the BFF ...")
+    store = str(devstore["listening"])
+    page = f"http://{HOST}:{ports['bff']}"
+    settings = {
+        **keys.bff_settings,
+        "BFF_LISTEN_ADDRESS": f"{HOST}:{ports['bff']}",
+        "BFF_CATALOG_ADDRESS": catalog,
+        "BFF_IMAGE_HOSTS": urlsplit(store).netloc,
+        "BFF_IMAGE_CA_FILE": str(devstore["ca_file"]),
+    }
+    await processes.start("bff", "-m", "catalogsync_bff", settings=settings)
+    workspace.record_processes(processes.pids)
+    await _wait_ready(processes, workspace, "bff", wait_until_ready(f"{page}/readyz"))
+    return Stack(catalog=catalog, connector=connector, devstore=store, page=page, shops=shops)
 
 
 async def _start_devstore(processes: ProcessGroup, workspace: Workspace, port: int) -> dict[str, Any]:
@@ -159,6 +178,19 @@ async def wait_until_serving(address: str, service: str) -> None:
                 answer = None
             if answer is not None and answer.status == health_pb2.HealthCheckResponse.SERVING:
                 return
+            await asyncio.sleep(0.1)
+
+
+async def wait_until_ready(url: str) -> None:
+    """Poll the address until it answers with 200."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+        while True:
+            try:
+                async with session.get(url) as response:
+                    if response.status == HTTPStatus.OK:
+                        return
+            except (aiohttp.ClientError, TimeoutError):
+                pass
             await asyncio.sleep(0.1)
 
 

@@ -164,6 +164,7 @@ def next_commands_text(stack: Stack, results: list[SyncResult], workspace: Works
         f"  {bin_directory / 'python'} examples/python-client/follow.py {shop}",
         f"The operator token, valid for 12 hours and renewed in {token_file} while the demo runs:",
         f"  {keys.mint()}",
+        f"The page: {stack.page}",
         f"The store: {stack.devstore}  Logs: {os.path.relpath(workspace.logs)}",
     ]
     return "\n".join(lines)

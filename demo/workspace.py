@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
-DEFAULT_PORTS = {"catalog": 50051, "connector": 50052, "devstore": 8443}
+DEFAULT_PORTS = {"catalog": 50051, "connector": 50052, "devstore": 8443, "bff": 8080}
 
 
 class WorkspaceInUse(Exception):

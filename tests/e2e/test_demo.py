@@ -43,6 +43,7 @@ async def test_the_demo_syncs_both_shops_completely_and_a_second_run_creates_not
     with open_directory("demo") as directory:
         code, out = await demo(directory)
         assert code == 0, out
+        assert re.search(r"^Open http://127\.0\.0\.1:\d+ in a browser", out, re.MULTILINE)
         created = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) created", out)]
         assert sum(created) >= 5_000
         code, out = await demo(directory)

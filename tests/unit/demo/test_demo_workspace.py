@@ -22,7 +22,7 @@ def test_a_workspace_serves_one_demo_at_a_time_and_names_its_processes(tmp_path:
 def test_ports_stay_the_same_from_run_to_run(tmp_path: Path) -> None:
     first = choose_ports(tmp_path / "ports.json")
     assert choose_ports(tmp_path / "ports.json") == first
-    assert len(set(first.values())) == 3
+    assert len(set(first.values())) == 4
 
 
 def test_a_port_in_use_is_replaced_by_a_free_one(tmp_path: Path) -> None:
@@ -36,4 +36,4 @@ def test_a_port_in_use_is_replaced_by_a_free_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{broken", '{"catalog": "x"}'])
 def test_an_unreadable_ports_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "ports.json").write_text(text)
-    assert set(choose_ports(tmp_path / "ports.json")) == {"catalog", "connector", "devstore"}
+    assert set(choose_ports(tmp_path / "ports.json")) == {"bff", "catalog", "connector", "devstore"}
