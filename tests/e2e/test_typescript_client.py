@@ -71,7 +71,7 @@ async def test_tls_mutual_tls_and_a_token_that_expires_during_a_watch(client: Pa
     server = authority.issue("server", dns=("catalog.internal",))
     mine, renewed = authority.issue("mine", dns=("bff",)), authority.issue("renewed", dns=("bff",))
     key = SigningKey(kid="o1", key="k" * 32 + "-of-the-tests")
-    async with small_system(products=400, latency_ms=1000) as system:
+    async with small_system(products=400, latency_ms=10_000) as system:
         await system.start_connector("connector")
         await system.start_catalog(
             "catalog",

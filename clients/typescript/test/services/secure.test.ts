@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 
-import { type CatalogClientOptions, createCatalogClient, Sync_Mode, Sync_State } from "../../src/index.js";
+import { type CatalogClientOptions, createCatalogClient, type Sync, Sync_Mode, Sync_State } from "../../src/index.js";
 import { TlsFiles } from "../../src/replica.js";
 
 const SHOP = { platform: "shopify", domain: "demo.myshopify.com" };
@@ -30,11 +30,23 @@ async function firstShop(options: Partial<CatalogClientOptions>): Promise<void> 
 test("a token that expires during a watch is replaced, and the watch goes on", async () => {
   const tokens = [setting("EXPIRING_TOKEN"), TOKEN];
   const client = createCatalogClient({ address: ADDRESS, tls: TLS, token: async () => tokens.shift() ?? assert.fail() });
-  const options = { mode: Sync_Mode.FULL, onConnection: ({ state }: { state: string }) => assert.ok(state) };
-  const sync = await client.syncAndWait(SHOP, options);
-  assert.equal(sync.state, Sync_State.SUCCEEDED);
+  const operator = createCatalogClient({ address: ADDRESS, tls: TLS, token: TOKEN });
+  const sync = await client.startSync(SHOP, { mode: Sync_Mode.FULL });
+  const revisions: bigint[] = [];
+  let last: Sync | undefined;
+  for await (last of client.watchSync(sync.syncId, {
+    // The sync takes longer than the first token is valid, and ends once the watch has taken the second one.
+    onConnection: ({ state }) => {
+      if (state === "connected" && tokens.length === 0) void operator.rpc.cancelSync({ syncId: sync.syncId });
+    },
+  })) {
+    revisions.push(last.revision);
+  }
   assert.equal(tokens.length, 0, "the first token did not expire");
+  assert.equal(last?.state, Sync_State.CANCELLED);
+  assert.deepEqual(revisions, [...revisions].sort((a, b) => Number(a - b)));
   client.close();
+  operator.close();
 });
 
 test("the certificate is verified for the host of the address, or for the name that is given", async () => {
