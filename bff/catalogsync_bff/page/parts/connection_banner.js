@@ -1,0 +1,28 @@
+/** Says that what is shown may be out of date, since when, and what is done about it. It lies over the page, which does not move. */
+
+import { h } from "../dom.js";
+import { formatDuration, formatTimeOfDay } from "../format.js";
+import { button } from "./basics.js";
+import { icon } from "./icons.js";
+
+/** @typedef {import("../data/catalog_state.js").CatalogState} CatalogState */
+
+const SHOWN_AFTER_MILLISECONDS = 1000;
+
+/**
+ * @param {CatalogState} state
+ * @param {() => void} onRetry
+ */
+export function connectionBanner(state, onRetry) {
+  if (state.staleSince === null || state.now - state.staleSince < SHOWN_AFTER_MILLISECONDS) return null;
+  const age = formatDuration((state.now - state.staleSince) / 1000);
+  const isOffline = !navigator.onLine;
+  const reason = isOffline ? "You are offline." : state.stream === "lost" ? "The connection is lost." : "The catalog service does not answer.";
+  return h(
+    "div",
+    { class: "connection-banner" },
+    icon("offline"),
+    h("p", null, h("strong", null, reason), ` This is the state of ${formatTimeOfDay(state.staleSince)}, ${age} ago. It is updated as soon as the connection is back.`),
+    !isOffline && button("Try now", { onclick: onRetry }),
+  );
+}
