@@ -1,0 +1,136 @@
+"""A real BFF process before a scripted catalog, and the pages that show it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from playwright.async_api import Browser, BrowserContext, Locator, Page, expect
+
+from demo.processes import ProcessGroup
+from tests.browser.chromium import TIMEOUT_MILLISECONDS, new_context, record_problems
+from tests.browser.scripted_catalog import ScriptedCatalog
+from tests.conftest import open_directory
+from tests.e2e.conftest import ROOT, free_port
+from tests.fakes.catalog_service import CatalogServer
+
+expect.set_options(timeout=TIMEOUT_MILLISECONDS)
+
+
+@dataclass(kw_only=True)
+class BffProcess:
+    """The BFF, at the same address each time it is started."""
+
+    processes: ProcessGroup
+    catalog_address: str
+    settings: dict[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    _starts: int = 0
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start the process, and return once it is ready."""
+        self._starts += 1
+        settings = {
+            "BFF_LISTEN_ADDRESS": f"127.0.0.1:{self.port}",
+            "BFF_CATALOG_ADDRESS": self.catalog_address,
+            "BFF_DEV_LOGIN": "1",
+            "BFF_SESSION_KEYS": "test:0123456789abcdef0123456789abcdef",
+            **self.settings,
+        }
+        await self.processes.start(self._name, "-m", "catalogsync_bff", settings=settings)
+        async with asyncio.timeout(60):
+            await self.processes.supervise(_wait_until_ready(f"{self.url}/readyz"))
+
+    async def kill(self) -> None:
+        """Send SIGKILL, and wait until the process is gone."""
+        await self.processes.kill_and_wait(self._name)
+
+    @property
+    def _name(self) -> str:
+        return f"bff-{self._starts}"
+
+
+@dataclass(kw_only=True)
+class ScriptedSystem:
+    """What a test of the page has: the catalog that it scripts, the BFF, and browsers."""
+
+    browser: Browser
+    catalog: ScriptedCatalog
+    server: CatalogServer
+    bff: BffProcess
+    _contexts: AsyncExitStack
+
+    async def new_context(self, **options: Any) -> BrowserContext:
+        """Return a browser context of its own: another user's cookies."""
+        return await self._contexts.enter_async_context(new_context(self.browser, **options))
+
+    async def open(self, path: str = "", *, context: BrowserContext | None = None, **options: Any) -> Page:
+        """Open the page at "#/…" with a session.
+
+        Args:
+            path: what follows "#/".
+            context: the browser context, for a second tab; None: a new one with `options`.
+        """
+        context = context or await self.new_context(**options)
+        await sign_in(context, self.bff.url)
+        page = await context.new_page()
+        problems = record_problems(page, self.bff.url)
+        self.problems.append(problems)
+        await page.goto(f"{self.bff.url}/#/{path}")
+        return page
+
+    problems: list[list[str]] = field(default_factory=list)
+    """Of each page that was opened: see `record_problems`."""
+
+
+async def sign_in(context: BrowserContext, url: str) -> None:
+    """Begin a session of the development login in a browser context."""
+    response = await context.request.post(
+        f"{url}/session/dev", headers={"X-Requested-With": "catalogsync", "Origin": url}
+    )
+    assert response.ok, await response.text()
+
+
+def bar(page: Page) -> Locator:
+    """Return the progress bar of the sync of a shop."""
+    return page.get_by_role("progressbar", name="Sync progress")
+
+
+@asynccontextmanager
+async def scripted_system(browser: Browser) -> AsyncIterator[ScriptedSystem]:
+    """Yield the system; afterwards check that no page did what a correct page never does."""
+    catalog = ScriptedCatalog()
+    server = CatalogServer(catalog)
+    await server.start()
+    with open_directory("browser") as directory:
+        (directory / "logs").mkdir()
+        async with ProcessGroup(directory=ROOT, logs=directory / "logs") as processes, AsyncExitStack() as contexts:
+            bff = BffProcess(processes=processes, catalog_address=server.address)
+            await bff.start()
+            system = ScriptedSystem(browser=browser, catalog=catalog, server=server, bff=bff, _contexts=contexts)
+            yield system
+            found = [problem for problems in system.problems for problem in problems]
+    await server.kill()
+    await catalog.close()
+    assert found == []
+
+
+async def _wait_until_ready(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(url) as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
