@@ -51,8 +51,11 @@ class BffProcess:
             await self.processes.supervise(_wait_until_ready(f"{self.url}/readyz"))
 
     async def kill(self) -> None:
-        """Send SIGKILL, and wait until the process is gone."""
-        await self.processes.kill_and_wait(self._name)
+        """Send SIGKILL, and return once nothing listens any more."""
+        self.processes.kill_one(self._name)
+        async with asyncio.timeout(60):
+            while await _is_listening(self.port):
+                await asyncio.sleep(0.05)
 
     @property
     def _name(self) -> str:
@@ -122,6 +125,15 @@ async def scripted_system(browser: Browser) -> AsyncIterator[ScriptedSystem]:
     await server.kill()
     await catalog.close()
     assert found == []
+
+
+async def _is_listening(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _wait_until_ready(url: str) -> None:

@@ -1,5 +1,7 @@
 /** Calls the HTTP API of the BFF, and turns its envelopes into values and errors. */
 
+import { completeSync } from "./sync_store.js";
+
 const BASE = "/api/v1/catalog";
 const TIMEOUT_MILLISECONDS = 20_000;
 
@@ -53,6 +55,18 @@ export class Api {
   async list(path, query = {}) {
     const envelope = await this.call("GET", withQuery(BASE + path, query));
     return { records: envelope.data ?? [], nextPageToken: envelope.pagination?.next_page_token ?? "" };
+  }
+
+  /**
+   * Return a page of the syncs of a shop, the newest first.
+   *
+   * @param {string} shopId
+   * @param {{pageSize: number, pageToken?: string}} position
+   * @returns {Promise<Page<import("./types.js").Sync>>}
+   */
+  async listSyncs(shopId, { pageSize, pageToken = "" }) {
+    const page = await this.list("/sync", { shop_id: shopId, page_size: pageSize, page_token: pageToken });
+    return { ...page, records: page.records.map(completeSync) };
   }
 
   /**

@@ -15,6 +15,8 @@ const MAX_PARALLEL_STATUS_CALLS = 3;
 const RETRY_MILLISECONDS = 3000;
 /** The schedule and the connection of a shop may change without an event. */
 const REFRESH_MILLISECONDS = 60_000;
+/** The counts of a shop grow while a sync runs. */
+const ACTIVE_REFRESH_MILLISECONDS = 5000;
 
 /**
  * @typedef {{kind: "sync", sync: Sync, before: Sync | null} | {kind: "connection"} | {kind: "other"}} Change
@@ -69,7 +71,11 @@ export class CatalogState {
 
   start() {
     this.loadShops();
-    this.timers.push(setInterval(() => this.observeRates(), 1000), setInterval(() => this.refresh(), REFRESH_MILLISECONDS));
+    this.timers.push(
+      setInterval(() => this.observeRates(), 1000),
+      setInterval(() => this.refresh(), REFRESH_MILLISECONDS),
+      setInterval(() => this.refreshActive(), ACTIVE_REFRESH_MILLISECONDS),
+    );
   }
 
   stop() {
@@ -114,7 +120,7 @@ export class CatalogState {
     if (!this.syncs.apply(sync)) return;
     const isNews = hasEnded(sync) && before !== null && !hasEnded(before);
     if (isNews || !this.shops.has(sync.shop.shop_id)) this.requestStatus(sync.shop.shop_id);
-    this.notify({ kind: "sync", sync, before });
+    this.notify({ kind: "sync", sync: this.syncs.syncs.get(sync.sync_id) ?? sync, before });
   }
 
   /** Load the shops and their status again. */
@@ -239,6 +245,11 @@ export class CatalogState {
   refresh() {
     if (this.shopsLoad !== "ready" || document.hidden) return;
     for (const shopId of this.shops.keys()) this.requestStatus(shopId);
+  }
+
+  refreshActive() {
+    if (this.isStale || document.hidden) return;
+    for (const shopId of this.shops.keys()) if (this.syncs.active(shopId) !== null) this.requestStatus(shopId);
   }
 
   /** @param {string} syncId */

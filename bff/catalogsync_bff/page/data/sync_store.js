@@ -14,6 +14,19 @@ export function hasEnded(sync) {
   return ENDED_STATES.has(sync.state);
 }
 
+/**
+ * Return a sync of an answer with counts of zero where the server left them out.
+ *
+ * @param {any} sync
+ * @returns {Sync}
+ */
+export function completeSync(sync) {
+  const none = { seen_count: 0, created_count: 0, updated_count: 0, unchanged_count: 0, deleted_count: 0, rejected_count: 0 };
+  const { products, items, ...rest } = sync.progress ?? {};
+  const progress = { checked_product_count: 0, issue_count: 0, estimated_product_count: null, estimated_item_count: null, ...rest };
+  return { ...sync, progress: { ...progress, products: { ...none, ...products }, items: { ...none, ...items } } };
+}
+
 export class SyncStore {
   constructor() {
     /** @type {Map<string, Sync>} */
@@ -34,7 +47,7 @@ export class SyncStore {
     // The position in the queue changes without a new revision.
     const isOlder = known !== undefined && (sync.revision < known.revision || (hasEnded(known) && !hasEnded(sync)));
     if (isOlder) return false;
-    this.syncs.set(sync.sync_id, sync);
+    this.syncs.set(sync.sync_id, completeSync(sync));
     this.prune();
     return true;
   }

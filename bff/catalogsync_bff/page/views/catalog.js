@@ -115,7 +115,8 @@ function itemCard(shopId, item) {
     { class: item.delete_time ? "item-card item-deleted" : "item-card" },
     thumbnail({ path: itemImagePath(shopId, item), alt: "", size: 192 }),
     h("h3", { class: "item-title" }, h("a", { class: "card-link", href: links.item(shopId, item.item_id) }, item.product_title || item.title || item.item_id, item.title !== "" && item.product_title !== "" && h("span", { class: "item-variant" }, item.title))),
-    h("div", { class: "item-line" }, h("span", { class: "item-price" }, item.price ? formatPrice(item.price) : "No price"), stockLabel(item)),
+    h("p", { class: "item-price" }, item.price ? formatPrice(item.price) : "No price"),
+    h("p", null, stockLabel(item)),
     h("p", { class: "muted small item-sku" }, item.sku === "" ? "No SKU" : item.sku),
   );
 }

@@ -16,7 +16,7 @@ const PAGE_SIZE = 25;
  */
 export function historyView(page, shopId, pageToken) {
   const { value, error } = page.resources.get(`syncs ${shopId} page ${pageToken}`, () =>
-    page.api.list("/sync", { shop_id: shopId, page_size: PAGE_SIZE, page_token: pageToken }),
+    page.api.listSyncs(shopId, { pageSize: PAGE_SIZE, pageToken }),
   );
   return h(
     "section",

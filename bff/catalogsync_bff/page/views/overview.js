@@ -30,7 +30,7 @@ export function overviewView(page, shopId) {
  * @param {string} shopId
  */
 function recentSyncs(page, shopId) {
-  const { value } = page.resources.get(`syncs ${shopId} recent`, () => page.api.list("/sync", { shop_id: shopId, page_size: RECENT_SYNCS }));
+  const { value } = page.resources.get(`syncs ${shopId} recent`, () => page.api.listSyncs(shopId, { pageSize: RECENT_SYNCS }));
   const syncs = (value?.records ?? []).map((sync) => page.state.syncs.syncs.get(sync.sync_id) ?? sync);
   if (value !== null && syncs.length === 0) return null;
   return h(
@@ -77,8 +77,8 @@ function facts({ state }, status) {
     withImage !== null && ["Items with an image", `${withImage} %`],
     ["Up to date as of", status.fresh_as_of_time ? ago(status.fresh_as_of_time, now) : "Not synced yet"],
     status.full_as_of_time !== null && ["Fully compared", ago(status.full_as_of_time, now)],
-    schedule !== null && ["Changes are read", schedule.paused ? "paused" : formatInterval(schedule.incremental_interval)],
-    schedule !== null && ["Everything is read", schedule.paused ? "paused" : formatInterval(schedule.full_interval)],
+    schedule !== null && ["Reads changes", schedule.paused ? "paused" : formatInterval(schedule.incremental_interval)],
+    schedule !== null && ["Reads everything", schedule.paused ? "paused" : formatInterval(schedule.full_interval)],
     Boolean(schedule?.next_due_time) && !schedule?.paused && ["Next sync", h("time", { datetime: schedule?.next_due_time, title: formatDateTime(schedule?.next_due_time ?? "") }, formatUntil(schedule?.next_due_time ?? "", now))],
     audit !== null && ["Last verification", [ago(audit.end_time, now), `, ${formatCount(audit.drifted_product_count)} of ${formatCount(audit.checked_product_count)} products were wrong`]],
   ]);

@@ -25,7 +25,7 @@ export function shopFrame(page, shopId, current, content) {
     h(
       "div",
       { class: "shop-head" },
-      h("div", null, h("h1", { tabindex: "-1" }, shopName(details.shop)), h("p", { class: "muted" }, `${platformName(details.shop.platform)} · ${details.shop.domain}`)),
+      h("div", null, h("h1", { tabindex: "-1" }, shopName(details.shop)), h("p", { class: "muted" }, platformName(details.shop.platform), shopName(details.shop) === details.shop.domain ? "" : ` · ${details.shop.domain}`)),
       shopState(page, shopId),
     ),
     h(

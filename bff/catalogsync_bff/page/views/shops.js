@@ -56,7 +56,8 @@ function shopCard(page, details) {
     h(
       "div",
       { class: "shop-card-head" },
-      h("div", null, h("h2", null, h("a", { class: "card-link", href: links.shop(shop.shop_id) }, shopName(shop))), h("p", { class: "muted small" }, `${platformName(shop.platform)} · ${shop.domain}`)),
+      h("h2", null, h("a", { class: "card-link", href: links.shop(shop.shop_id) }, shopName(shop))),
+      h("p", { class: "muted small" }, platformName(shop.platform), shopName(shop) === shop.domain ? "" : ` · ${shop.domain}`),
       shopState(page, shop.shop_id),
     ),
     pictures(page, shop.shop_id),

@@ -1,7 +1,7 @@
 /** One sync: what it did, what went wrong, and the records that could not be stored. */
 
 import { h } from "../dom.js";
-import { hasEnded } from "../data/sync_store.js";
+import { completeSync, hasEnded } from "../data/sync_store.js";
 import { countOf, formatCount, formatDateTime, formatDuration } from "../format.js";
 import { emptyState, factList, pager, pill, problemBox, skeletons } from "../parts/basics.js";
 import { progressBar } from "../parts/progress_bar.js";
@@ -21,7 +21,7 @@ const ISSUES_PER_PAGE = 25;
  * @param {SyncRoute} route
  */
 export function syncView(page, { shopId, syncId, page: pageToken }) {
-  const loaded = page.resources.get(`syncs ${shopId} one ${syncId}`, () => page.api.get(`/sync/${syncId}`));
+  const loaded = page.resources.get(`syncs ${shopId} one ${syncId}`, async () => completeSync(await page.api.get(`/sync/${syncId}`)));
   const sync = latest(page.state.syncs.syncs.get(syncId) ?? null, loaded.value);
   if (sync === null && loaded.error !== null) return problemBox({ reason: loaded.error.code, message: loaded.error.message, tone: "warning" });
   if (sync === null) return h("section", { class: "card", key: "sync-loading" }, skeletons(5, "skeleton-line"));
