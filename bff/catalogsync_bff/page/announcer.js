@@ -6,9 +6,13 @@
 const PROGRESS_INTERVAL_MILLISECONDS = 10_000;
 
 export class Announcer {
-  /** @param {HTMLElement} region An element with role "status" that is in the document from the beginning. */
-  constructor(region) {
+  /**
+   * @param {HTMLElement} region An element with role "status" that is in the document from the beginning.
+   * @param {() => number} [clock] Milliseconds.
+   */
+  constructor(region, clock = () => performance.now()) {
     this.region = region;
+    this.clock = clock;
     this.lastTime = Number.NEGATIVE_INFINITY;
   }
 
@@ -18,7 +22,7 @@ export class Announcer {
    * @param {string} text
    */
   announce(text) {
-    this.lastTime = performance.now();
+    this.lastTime = this.clock();
     this.region.textContent = text;
   }
 
@@ -28,6 +32,6 @@ export class Announcer {
    * @param {() => string} text
    */
   announceProgress(text) {
-    if (performance.now() - this.lastTime >= PROGRESS_INTERVAL_MILLISECONDS) this.announce(text());
+    if (this.clock() - this.lastTime >= PROGRESS_INTERVAL_MILLISECONDS) this.announce(text());
   }
 }

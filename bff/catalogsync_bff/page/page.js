@@ -5,6 +5,7 @@ import { CatalogState } from "./data/catalog_state.js";
 import { ResourceCache } from "./data/resource.js";
 import { hasEnded } from "./data/sync_store.js";
 import { countOf } from "./format.js";
+import { BANNER_DELAY_MILLISECONDS } from "./parts/connection_banner.js";
 import { progressText, resultText, waitingText } from "./sync_progress.js";
 import { shopName, stateText } from "./words.js";
 
@@ -25,6 +26,8 @@ export class Page {
     this.announcer = announcer;
     this.route = route;
     this.rerender = rerender;
+    this.isStaleAnnounced = false;
+    this.staleTimer = 0;
     this.state = new CatalogState(api);
     this.actions = new Actions(this.state, rerender);
     this.resources = new ResourceCache(rerender);
@@ -34,7 +37,22 @@ export class Page {
   /** @param {Change} change */
   handleChange(change) {
     if (change.kind === "sync") this.handleSync(change.sync, change.before);
+    if (change.kind === "connection") this.announceConnection();
     this.rerender();
+  }
+
+  /** Announce a lost connection with the banner, and its return; interruptions that are not shown are not announced. */
+  announceConnection() {
+    clearTimeout(this.staleTimer);
+    if (this.state.isStale && !this.isStaleAnnounced) {
+      this.staleTimer = setTimeout(() => {
+        this.isStaleAnnounced = true;
+        this.announcer.announce("The connection is lost. What is shown may be out of date.");
+      }, BANNER_DELAY_MILLISECONDS);
+    } else if (!this.state.isStale && this.isStaleAnnounced) {
+      this.isStaleAnnounced = false;
+      this.announcer.announce("Connected again. Everything is up to date.");
+    }
   }
 
   /**

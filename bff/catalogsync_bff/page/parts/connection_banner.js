@@ -7,14 +7,15 @@ import { icon } from "./icons.js";
 
 /** @typedef {import("../data/catalog_state.js").CatalogState} CatalogState */
 
-const SHOWN_AFTER_MILLISECONDS = 1000;
+/** A connection that is replaced at once is no news. */
+export const BANNER_DELAY_MILLISECONDS = 1000;
 
 /**
  * @param {CatalogState} state
  * @param {() => void} onRetry
  */
 export function connectionBanner(state, onRetry) {
-  if (state.staleSince === null || state.now - state.staleSince < SHOWN_AFTER_MILLISECONDS) return null;
+  if (state.staleSince === null || state.now - state.staleSince < BANNER_DELAY_MILLISECONDS) return null;
   const age = formatDuration((state.now - state.staleSince) / 1000);
   const isOffline = !navigator.onLine;
   const reason = isOffline ? "You are offline." : state.stream === "lost" ? "The connection is lost." : "The catalog service does not answer.";
