@@ -48,7 +48,7 @@ class BffProcess:
         }
         await self.processes.start(self._name, "-m", "catalogsync_bff", settings=settings)
         async with asyncio.timeout(60):
-            await self.processes.supervise(_wait_until_ready(f"{self.url}/readyz"))
+            await _wait_until_ready(f"{self.url}/readyz")
 
     async def kill(self) -> None:
         """Send SIGKILL, and return once nothing listens any more."""

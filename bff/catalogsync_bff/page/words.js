@@ -123,6 +123,14 @@ const REASONS = new Map(Object.entries({
     problem: "You may look at this shop, but not change it.",
     advice: "Ask the owner of the account.",
   },
+  CATALOG_UNAVAILABLE: {
+    problem: "The catalog service does not answer.",
+    advice: "This page tries again by itself.",
+  },
+  CATALOG_TIMEOUT: {
+    problem: "The catalog service is slow.",
+    advice: "This page tries again by itself.",
+  },
   NO_ANSWER: {
     problem: "The server does not answer.",
     advice: "Check your connection; this page tries again by itself.",

@@ -239,7 +239,7 @@ export class CatalogState {
   }
 
   becomeStale() {
-    if (this.isCaughtUp && this.staleSince === null) this.staleSince = this.now;
+    this.staleSince ??= this.now;
   }
 
   refresh() {
