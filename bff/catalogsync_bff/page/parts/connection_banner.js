@@ -16,14 +16,20 @@ export const BANNER_DELAY_MILLISECONDS = 1000;
  */
 export function connectionBanner(state, onRetry) {
   if (state.staleSince === null || state.now - state.staleSince < BANNER_DELAY_MILLISECONDS) return null;
-  const age = formatDuration((state.now - state.staleSince) / 1000);
   const isOffline = !navigator.onLine;
   const reason = isOffline ? "You are offline." : state.stream === "lost" ? "The connection is lost." : "The catalog service does not answer.";
   return h(
     "div",
     { class: "connection-banner" },
     icon("offline"),
-    h("p", null, h("strong", null, reason), ` This is the state of ${formatTimeOfDay(state.staleSince)}, ${age} ago. It is updated as soon as the connection is back.`),
+    h("p", null, h("strong", null, reason), ` ${ageText(state)}`),
     !isOffline && button("Try now", { onclick: onRetry }),
   );
+}
+
+/** @param {CatalogState} state */
+function ageText({ staleSince, now, isCaughtUp }) {
+  if (staleSince === null || !isCaughtUp) return "It is tried again every few seconds.";
+  const age = formatDuration((now - staleSince) / 1000);
+  return `This is the state of ${formatTimeOfDay(staleSince)}, ${age} ago. It is updated as soon as the connection is back.`;
 }
