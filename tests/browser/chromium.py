@@ -72,7 +72,9 @@ def record_problems(page: Page, origin: str) -> list[str]:
     page.on(
         "request",
         lambda request: (
-            None if request.url.startswith((origin, "data:")) else problems.append(f"foreign request: {request.url}")
+            None
+            if request.url.startswith((origin, "data:"))
+            else problems.append(f"foreign request: {request.url}")
         ),
     )
     return problems

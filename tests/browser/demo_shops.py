@@ -18,7 +18,7 @@ _PRODUCTS = (
     ("Merino Crew Neck", "Navy", "89.00", 8),
     ("Canvas Tote", "", "24.50", 130),
     ("Enamel Mug", "0.35 l", "14.00", 0),
-    ("Wool Blanket", "130 × 180 cm", "149.00", 17),
+    ("Wool Blanket", "130 by 180 cm", "149.00", 17),
     ("Oak Cutting Board", "Large", "64.90", -2),
     ("Beeswax Candle", "", "9.995", 310),
     ("Leather Belt", "95 cm", "75.00", 5),
@@ -38,15 +38,22 @@ class DemoShops:
     active: pb.Sync
 
 
-def add_demo_shops(catalog: ScriptedCatalog) -> DemoShops:
-    """Add a healthy shop with items and issues, one whose sync runs, a broken one and a new one."""
+def add_demo_shops(catalog: ScriptedCatalog, *, pictures: str = "") -> DemoShops:
+    """Add a healthy shop with items and issues, one whose sync runs, a broken one and a new one.
+
+    Args:
+        catalog: where they are added.
+        pictures: the URL of pictures of the items, see `tests.browser.pictures`; empty: they have none.
+    """
     healthy = catalog.add_shop("linen-and-oak.myshopify.com", name="Linen & Oak")
     catalog.connect(healthy, state=pb.ConnectionHealth.STATE_HEALTHY)
     catalog.fresh_as_of[healthy.shop_id] = time.time() - 200
-    catalog.add_items(healthy, demo_items())
+    catalog.add_items(healthy, demo_items(pictures))
     with_issues = _succeeded(catalog, healthy)
     running = catalog.add_shop("north-coast.myshopify.com", name="North Coast Outfitters")
     catalog.connect(running, state=pb.ConnectionHealth.STATE_HEALTHY)
+    catalog.fresh_as_of[running.shop_id] = time.time() - 3000
+    catalog.add_items(running, demo_items(pictures)[4:])
     active = catalog.add_running(running, items=3120, total=5000)
     active.progress.items_per_second = 184
     active.progress.products.created_count, active.progress.products.updated_count = 12, 41
@@ -56,15 +63,25 @@ def add_demo_shops(catalog: ScriptedCatalog) -> DemoShops:
     catalog.connect(broken, state=pb.ConnectionHealth.STATE_BROKEN, reason=reason, message="HTTP 401")
     error = status_pb2.Status(code=9, message="SOURCE_UNAUTHORIZED: the shop answered HTTP 401")
     error.details.add().Pack(error_details_pb2.ErrorInfo(reason="SOURCE_UNAUTHORIZED", domain="catalogsync"))
-    failed = catalog.add_sync(broken, state=pb.Sync.STATE_FAILED, error=error, progress=progress(40, 100, created=40))
+    catalog.fresh_as_of[broken.shop_id] = time.time() - 90_000
+    catalog.add_items(broken, demo_items(pictures)[2:5])
+    failed = catalog.add_sync(
+        broken, state=pb.Sync.STATE_FAILED, error=error, progress=progress(40, 100, created=40)
+    )
     _set_times(failed, began=3720, took=12)
     new = catalog.add_shop("first-day.myshopify.com", name="First Day")
     return DemoShops(
-        healthy=healthy, running=running, broken=broken, new=new, with_issues=with_issues, failed=failed, active=active
+        healthy=healthy,
+        running=running,
+        broken=broken,
+        new=new,
+        with_issues=with_issues,
+        failed=failed,
+        active=active,
     )
 
 
-def demo_items() -> list[pb.Item]:
+def demo_items(pictures: str) -> list[pb.Item]:
     """Return items with and without variant, stock, SKU and image; the last one is deleted."""
     items = [
         pb.Item(
@@ -80,6 +97,7 @@ def demo_items() -> list[pb.Item]:
             available=stock > 0,
             vendor="Linen & Oak",
             product_type="Home",
+            image_url=f"{pictures}/{number}.png" if pictures and number != 5 else "",
             product_url=f"https://linen-and-oak.example/products/{number}",
             update_time=timestamp(1_780_000_000),
             source_update_time=timestamp(1_780_000_000),

@@ -1,4 +1,4 @@
-"""A catalog whose syncs are in exactly the states that a test of the page needs, served over gRPC to a real BFF."""
+"""A catalog whose syncs are in exactly the states that a test of the page needs, for a real BFF."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ class ScriptedCatalog(FakeCatalog):
         products: dict[str, pb.Product] = {}
         for item in items:
             product = products.setdefault(
-                item.product_id, pb.Product(product_id=item.product_id, title=item.product_title)
+                item.product_id,
+                pb.Product(
+                    product_id=item.product_id,
+                    title=item.product_title,
+                    images=[pb.ProductImage(url=item.image_url)] if item.image_url else [],
+                    delete_time=item.delete_time if item.HasField("delete_time") else None,
+                ),
             )
             product.items.append(item)
         self.products.setdefault(_key(shop), []).extend(products.values())
@@ -45,7 +51,11 @@ class ScriptedCatalog(FakeCatalog):
     def add_running(self, shop: pb.Shop, *, items: int = 0, total: int | None = None, **fields: Any) -> pb.Sync:
         """Add a sync that has read so many items."""
         sync = self.add_sync(
-            shop, state=pb.Sync.STATE_RUNNING, trigger=pb.Sync.TRIGGER_REQUEST, progress=progress(items, total), **fields
+            shop,
+            state=pb.Sync.STATE_RUNNING,
+            trigger=pb.Sync.TRIGGER_REQUEST,
+            progress=progress(items, total),
+            **fields,
         )
         sync.start_time.GetCurrentTime()
         return sync
@@ -75,7 +85,9 @@ class ScriptedCatalog(FakeCatalog):
 def progress(items: int, total: int | None = None, *, created: int = 0, **fields: Any) -> pb.Progress:
     """Return the progress of a read of products with one item each."""
     counts = pb.RecordCounts(seen_count=items, created_count=created, unchanged_count=items - created)
-    return pb.Progress(products=counts, items=counts, estimated_product_count=total, estimated_item_count=total, **fields)
+    return pb.Progress(
+        products=counts, items=counts, estimated_product_count=total, estimated_item_count=total, **fields
+    )
 
 
 def _key(shop: ShopName) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,15 +109,25 @@ def bar(page: Page) -> Locator:
 
 
 @asynccontextmanager
-async def scripted_system(browser: Browser) -> AsyncIterator[ScriptedSystem]:
-    """Yield the system; afterwards check that no page did what a correct page never does."""
+async def scripted_system(
+    browser: Browser, *, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[ScriptedSystem]:
+    """Yield the system; afterwards check that no page did what a correct page never does.
+
+    Args:
+        browser: shows the pages.
+        settings: of the BFF, in addition to the usual ones.
+    """
     catalog = ScriptedCatalog()
     server = CatalogServer(catalog)
     await server.start()
     with open_directory("browser") as directory:
         (directory / "logs").mkdir()
-        async with ProcessGroup(directory=ROOT, logs=directory / "logs") as processes, AsyncExitStack() as contexts:
-            bff = BffProcess(processes=processes, catalog_address=server.address)
+        async with (
+            ProcessGroup(directory=ROOT, logs=directory / "logs") as processes,
+            AsyncExitStack() as contexts,
+        ):
+            bff = BffProcess(processes=processes, catalog_address=server.address, settings=dict(settings or {}))
             await bff.start()
             system = ScriptedSystem(browser=browser, catalog=catalog, server=server, bff=bff, _contexts=contexts)
             yield system

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from typing import Any
 
@@ -42,7 +43,9 @@ async def test_axe_finds_no_violation_and_nothing_scrolls_sideways(
 ) -> None:
     """Contrast, names, roles and order of headings of every view, in both colour schemes and at both widths."""
     shops = add_demo_shops(scripted.catalog)
-    page = await scripted.open(color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce")
+    page = await scripted.open(
+        color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce"
+    )
     for path, text in views(shops).items():
         await page.goto(f"{scripted.bff.url}/#/{path}")
         await expect(page.get_by_role("main")).to_contain_text(text)
@@ -103,7 +106,7 @@ async def test_the_focus_stays_while_progress_is_shown(scripted: ScriptedSystem)
     name = page.get_by_label("Name")
     await name.fill("Half a na")
     await scripted.catalog.change(shops.active.sync_id, progress=progress(4500, 5000))
-    await expect(page).to_have_title("90 % – North Coast Outfitters")
+    await expect(page).to_have_title(re.compile("^90 % . North Coast Outfitters$"))
     await expect(name).to_have_value("Half a na")
     await expect(name).to_be_focused()
 

@@ -11,7 +11,7 @@ import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.failure import Failure
 from google.rpc import error_details_pb2, status_pb2
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, expect
 
 from tests.browser.scripted_catalog import progress
 from tests.browser.scripted_system import ScriptedSystem, bar
@@ -64,7 +64,10 @@ async def test_no_error_is_shown_while_the_sync_retries(scripted: ScriptedSystem
     """#26642, #33820: an error was shown although a retry was running."""
     shop = scripted.catalog.add_shop()
     scripted.catalog.connect(
-        shop, state=pb.ConnectionHealth.STATE_FAILING, reason="ERROR_REASON_SOURCE_UNREACHABLE", message="timed out"
+        shop,
+        state=pb.ConnectionHealth.STATE_FAILING,
+        reason="ERROR_REASON_SOURCE_UNREACHABLE",
+        message="timed out",
     )
     scripted.catalog.add_sync(shop, state=FAILED, error=failure("SOURCE_UNREACHABLE", "the shop timed out"))
     waiting = pb.Waiting(
@@ -126,7 +129,7 @@ async def test_a_total_that_was_exceeded_is_not_used(scripted: ScriptedSystem) -
     await expect(bar(page)).to_have_attribute("aria-valuetext", "130 items so far")
     assert await bar(page).get_attribute("aria-valuenow") is None
     await expect(panel(page)).not_to_contain_text("of 100")
-    await expect(page.locator(".sync-percent")).to_have_text("–")
+    await expect(page.locator(".sync-percent")).not_to_contain_text("%")
 
 
 async def test_a_sync_that_has_succeeded_is_complete(scripted: ScriptedSystem) -> None:
@@ -177,7 +180,9 @@ async def test_a_cancelled_sync_says_what_stays(scripted: ScriptedSystem) -> Non
     page = await scripted.open(f"shops/{shop.shop_id}")
     await panel(page).get_by_role("button", name="Cancel").click()
     await expect(panel(page)).to_contain_text("Cancelled")
-    await expect(panel(page)).to_contain_text("40 products read before the end; 40 products new, and stay stored.")
+    await expect(panel(page)).to_contain_text(
+        "40 products were read before it ended: 40 products new. What was stored stays."
+    )
     await panel(page).get_by_role("button", name="Resume").click()
     await expect(panel(page)).to_contain_text("Queued")
     await until(lambda: len(scripted.catalog.syncs) == 2)
@@ -195,7 +200,7 @@ async def test_an_action_that_failed_says_so(scripted: ScriptedSystem) -> None:
     await expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
 
 
-def panel(page: Page):  # type: ignore[no-untyped-def]
+def panel(page: Page) -> Locator:
     """Return the card with the shop's sync."""
     return page.get_by_role("region", name="Sync", exact=True)
 

@@ -134,7 +134,8 @@ class App {
   tick() {
     this.ticks += 1;
     const syncs = [...(this.page?.state.syncs.syncs.values() ?? [])];
-    if (this.page?.state.isStale || syncs.some((sync) => !hasEnded(sync)) || this.ticks % IDLE_TICKS === 0) this.scheduleRender();
+    if (this.page?.state.isStale || syncs.some((sync) => !hasEnded(sync)) || this.ticks % IDLE_TICKS === 0)
+      this.scheduleRender();
   }
 
   /** Render once soon, however often it is called. */
@@ -153,7 +154,10 @@ class App {
 
   renderNow() {
     const { page } = this;
-    render(element("top-bar"), topBar(page, () => this.signOut()));
+    render(
+      element("top-bar"),
+      topBar(page, () => this.signOut()),
+    );
     render(element("connection-banner"), page && connectionBanner(page.state, () => this.stream?.reopen()));
     render(this.main, page === null ? this.gateView() : renderRoute(page));
     const title = page === null ? "Catalog" : titleOf(page);

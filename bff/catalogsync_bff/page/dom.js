@@ -107,7 +107,8 @@ function reusable(next, node, keyed) {
  */
 function create(node, parent) {
   if (typeof node === "string") return document.createTextNode(node);
-  const inSvg = node.tag === "svg" || (parent.namespaceURI === SVG_NAMESPACE && parent.tagName !== "foreignObject");
+  const inSvg =
+    node.tag === "svg" || (parent.namespaceURI === SVG_NAMESPACE && parent.tagName !== "foreignObject");
   const element = inSvg ? document.createElementNS(SVG_NAMESPACE, node.tag) : document.createElement(node.tag);
   rendered.set(element, { tag: node.tag, props: {}, key: node.key, children: [] });
   node.props.oncreate?.(element);

@@ -78,7 +78,7 @@ function twoUnits(seconds, large, largeName, small, smallName) {
 export function formatAgo(time, now) {
   const seconds = (now - Date.parse(time)) / 1000;
   if (seconds < 10) return "just now";
-  if (seconds < MINUTE) return `${Math.floor(seconds / 10) * 10} s ago`;
+  if (seconds < MINUTE) return "less than a minute ago";
   if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min ago`;
   if (seconds < DAY) return `${Math.floor(seconds / HOUR)} h ago`;
   return `${countOf(Math.floor(seconds / DAY), "day")} ago`;
@@ -141,7 +141,12 @@ export function formatPrice({ amount, currency_code: currency }) {
 export function formatInterval(seconds) {
   if (!seconds) return "never";
   /** @type {[number, string][]} */
-  const units = [[DAY, "day"], [HOUR, "hour"], [MINUTE, "minute"], [1, "second"]];
+  const units = [
+    [DAY, "day"],
+    [HOUR, "hour"],
+    [MINUTE, "minute"],
+    [1, "second"],
+  ];
   const [size, name] = units.find(([unit]) => seconds % unit === 0) ?? [1, "second"];
   const count = seconds / size;
   return count === 1 ? `every ${name}` : `every ${countOf(count, name)}`;

@@ -68,14 +68,18 @@ export class Page {
     }
     if (before === null || !this.isShown(sync)) return;
     if (isNewState || Boolean(before.waiting) !== Boolean(sync.waiting)) this.announceState(sync);
-    else if (!hasEnded(sync)) this.announcer.announceProgress(() => `${shopName(sync.shop)}: ${progressText(sync)}`);
+    else if (!hasEnded(sync))
+      this.announcer.announceProgress(() => `${shopName(sync.shop)}: ${progressText(sync)}`);
   }
 
   /** @param {Sync} sync */
   announceState(sync) {
     const details = hasEnded(sync) ? resultText(sync) : waitingText(sync, this.state.now) || progressText(sync);
-    const issues = hasEnded(sync) && sync.progress.issue_count > 0 ? ` ${countOf(sync.progress.issue_count, "issue")}.` : "";
-    this.announcer.announce(`${shopName(sync.shop)}: sync ${stateText(sync).text.toLowerCase()}. ${details}${issues}`);
+    const issues =
+      hasEnded(sync) && sync.progress.issue_count > 0 ? ` ${countOf(sync.progress.issue_count, "issue")}.` : "";
+    this.announcer.announce(
+      `${shopName(sync.shop)}: sync ${stateText(sync).text.toLowerCase()}. ${details}${issues}`,
+    );
   }
 
   /** @param {Sync} sync */

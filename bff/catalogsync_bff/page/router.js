@@ -16,7 +16,10 @@ import { withQuery } from "./data/api.js";
  */
 export function parseRoute(hash) {
   const [path, query = ""] = hash.replace(/^#/, "").split("?");
-  const parts = path.split("/").filter((part) => part !== "").map(decode);
+  const parts = path
+    .split("/")
+    .filter((part) => part !== "")
+    .map(decode);
   const parameters = new URLSearchParams(query);
   if (parts.length === 0) return { name: "shops" };
   const [first, shopId, view, id] = parts;
@@ -24,7 +27,8 @@ export function parseRoute(hash) {
   if (shopId === undefined) return { name: "shops" };
   if (view === undefined) return { name: "shop", shopId };
   const page = parameters.get("page") ?? "";
-  if (view === "syncs") return id === undefined ? { name: "history", shopId, page } : { name: "sync", shopId, syncId: id, page };
+  if (view === "syncs")
+    return id === undefined ? { name: "history", shopId, page } : { name: "sync", shopId, syncId: id, page };
   if (view === "settings") return { name: "settings", shopId };
   if (view === "catalog") return { name: "catalog", shopId, filter: parseFilter(parameters) };
   if (view === "items" && id !== undefined) return { name: "item", shopId, itemId: id };
@@ -61,7 +65,8 @@ export const links = {
   /** @param {string} shopId @param {string} [page] */
   history: (shopId, page = "") => withQuery(`${links.shop(shopId)}/syncs`, { page }),
   /** @param {string} shopId @param {string} syncId @param {string} [page] */
-  sync: (shopId, syncId, page = "") => withQuery(`${links.shop(shopId)}/syncs/${encodeURIComponent(syncId)}`, { page }),
+  sync: (shopId, syncId, page = "") =>
+    withQuery(`${links.shop(shopId)}/syncs/${encodeURIComponent(syncId)}`, { page }),
   /** @param {string} shopId */
   settings: (shopId) => `${links.shop(shopId)}/settings`,
   /** @param {string} shopId @param {Partial<CatalogFilter>} [filter] */

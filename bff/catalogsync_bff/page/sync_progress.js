@@ -51,7 +51,9 @@ export function percentDone(sync) {
   if (sync.state === "SUCCEEDED") return 100;
   if (sync.state === "PENDING") return null;
   const job = sync.waiting?.reason === "PLATFORM_JOB" ? sync.waiting : null;
-  const { done, total } = job ? { done: job.done_count ?? 0, total: usableTotal(job.total_count, job.done_count ?? 0) } : amountDone(sync.progress);
+  const { done, total } = job
+    ? { done: job.done_count ?? 0, total: usableTotal(job.total_count, job.done_count ?? 0) }
+    : amountDone(sync.progress);
   return total === null ? null : Math.min(99, Math.floor((100 * done) / total));
 }
 
@@ -75,7 +77,9 @@ export function progressText(sync) {
 function jobText(job) {
   const done = job.done_count ?? 0;
   const total = usableTotal(job.total_count, done);
-  return total === null ? `${countOf(done, "record")} prepared` : `${formatCount(done)} of ${countOf(total, "record")} prepared`;
+  return total === null
+    ? `${countOf(done, "record")} prepared`
+    : `${formatCount(done)} of ${countOf(total, "record")} prepared`;
 }
 
 /** @param {Sync} sync */
@@ -125,9 +129,12 @@ export function resultText(sync) {
   const parts = changedCounts(sync);
   if (sync.state === "SUCCEEDED" && parts.length === 0) return nothingChangedText(sync);
   if (sync.state === "SUCCEEDED") return `${sentence(parts)}.`;
-  const stored = products.seen_count === 0 ? "Nothing was read" : `${countOf(products.seen_count, "product")} read`;
-  const kept = parts.length === 0 ? "nothing was changed" : `${sentence(parts)}, and stay stored`;
-  return `${stored} before the end; ${kept}.`;
+  const read = products.seen_count;
+  if (read === 0) return "It ended before anything was read.";
+  const begin = `${countOf(read, "product")} ${read === 1 ? "was" : "were"} read before it ended`;
+  return parts.length === 0
+    ? `${begin}; nothing had changed.`
+    : `${begin}: ${sentence(parts)}. What was stored stays.`;
 }
 
 /** @param {Sync} sync */
@@ -141,18 +148,29 @@ function nothingChangedText(sync) {
     return `Nothing changed since ${formatDateTime(sync.changes_since_time)}.${also}`;
   }
   if (read === 0) return "The shop has no products.";
-  return read === 1 ? "The only product was compared; nothing changed." : `All ${countOf(read, "product")} compared; nothing changed.`;
+  return read === 1
+    ? "The only product was compared; nothing changed."
+    : `All ${countOf(read, "product")} compared; nothing changed.`;
 }
 
 /** @param {Sync} sync */
 function changedCounts(sync) {
   const { products, items } = sync.progress;
-  const counted = hasChanges(products) || !hasChanges(items) ? { counts: products, noun: "product" } : { counts: items, noun: "item" };
+  const counted =
+    hasChanges(products) || !hasChanges(items)
+      ? { counts: products, noun: "product" }
+      : { counts: items, noun: "item" };
   const { counts, noun } = counted;
   /** @type {[number, string][]} */
-  const changes = [[counts.created_count, "new"], [counts.updated_count, "changed"], [counts.deleted_count, "deleted"]];
+  const changes = [
+    [counts.created_count, "new"],
+    [counts.updated_count, "changed"],
+    [counts.deleted_count, "deleted"],
+  ];
   const found = changes.filter(([count]) => count > 0);
-  return found.map(([count, verb], index) => (index === 0 ? countOf(count, noun) : formatCount(count)) + ` ${verb}`);
+  return found.map(
+    ([count, verb], index) => (index === 0 ? countOf(count, noun) : formatCount(count)) + ` ${verb}`,
+  );
 }
 
 /** @param {{created_count: number, updated_count: number, deleted_count: number}} counts */

@@ -26,116 +26,118 @@ export function shopName(shop) {
  *
  * @type {Map<string, {problem: string, advice: string}>}
  */
-const REASONS = new Map(Object.entries({
-  CREDENTIALS_NOT_FOUND: {
-    problem: "The shop is not connected.",
-    advice: "Connect it on your platform's page for connections, then start a sync.",
-  },
-  SOURCE_UNAUTHORIZED: {
-    problem: "The shop no longer accepts our access.",
-    advice: "Connect the shop again: the app was removed, or its access token was replaced.",
-  },
-  SOURCE_FORBIDDEN: {
-    problem: "Our access lacks a permission.",
-    advice: "Connect the shop again and accept all permissions that are asked for.",
-  },
-  SOURCE_NOT_FOUND: {
-    problem: "There is no shop at this address.",
-    advice: "Check that the shop is open, that its address is right, and that its API is switched on.",
-  },
-  SOURCE_REDIRECTED: {
-    problem: "The shop has moved to another address.",
-    advice: "Connect the shop under its new address.",
-  },
-  SOURCE_RESPONSE_INVALID: {
-    problem: "The shop answered with a web page instead of its products.",
-    advice: "Check for a maintenance page, a password page or a firewall in front of the shop.",
-  },
-  SOURCE_QUERY_REFUSED: {
-    problem: "The shop does not answer our query as its platform documents.",
-    advice: "Update the shop's software or plugins, or ask your support.",
-  },
-  SOURCE_ADDRESS_FORBIDDEN: {
-    problem: "The shop's address leads into a private network.",
-    advice: "Check the shop's domain.",
-  },
-  SOURCE_UNREACHABLE: {
-    problem: "The shop could not be reached.",
-    advice: "Nothing has to be done if the shop works again: the next sync tries it.",
-  },
-  SOURCE_RATE_LIMITED: {
-    problem: "The platform asked for a long pause.",
-    advice: "Start the sync again later.",
-  },
-  TOKEN_SERVICE_UNAVAILABLE: {
-    problem: "The shop's access could not be looked up.",
-    advice: "Start the sync again later.",
-  },
-  CONNECTOR_UNAVAILABLE: {
-    problem: "The service that reads shops was not available.",
-    advice: "Start the sync again later.",
-  },
-  SOURCE_INCOMPLETE: {
-    problem: "The shop's answer broke off.",
-    advice: "Resume the sync.",
-  },
-  SOURCE_COUNT_MISMATCH: {
-    problem: "The shop delivered another number of products than it counts.",
-    advice: "Start a full sync. If it happens again, ask your support.",
-  },
-  SYNC_STALLED: {
-    problem: "The sync made no progress in several attempts.",
-    advice: "Resume the sync. If it happens again, ask your support.",
-  },
-  SOURCE_CURRENCY_CHANGED: {
-    problem: "The shop's currency changed during the sync.",
-    advice: "Start a full sync.",
-  },
-  CHECKPOINT_EXPIRED: {
-    problem: "The sync cannot continue where it stopped.",
-    advice: "Start a full sync.",
-  },
-  MASS_DELETE_BLOCKED: {
-    problem: "Unusually many products are missing in the shop.",
-    advice: "They were kept. Check the shop; if the products were deleted on purpose, allow the deletion.",
-  },
-  STORAGE_UNAVAILABLE: {
-    problem: "The catalog's database is not available.",
-    advice: "Nothing is lost. Try again in a moment.",
-  },
-  TEXT_SEARCH_UNAVAILABLE: {
-    problem: "Search by name is not set up here.",
-    advice: "Search for the exact SKU instead.",
-  },
-  SYNC_NOT_RESUMABLE: {
-    problem: "This sync cannot be resumed.",
-    advice: "Start a new sync.",
-  },
-  SYNC_NOT_CANCELLABLE: {
-    problem: "The sync has ended already.",
-    advice: "",
-  },
-  RATE_LIMITED: {
-    problem: "Too many requests.",
-    advice: "Wait a moment and try again.",
-  },
-  PERMISSION_DENIED: {
-    problem: "You may look at this shop, but not change it.",
-    advice: "Ask the owner of the account.",
-  },
-  CATALOG_UNAVAILABLE: {
-    problem: "The catalog service does not answer.",
-    advice: "This page tries again by itself.",
-  },
-  CATALOG_TIMEOUT: {
-    problem: "The catalog service is slow.",
-    advice: "This page tries again by itself.",
-  },
-  NO_ANSWER: {
-    problem: "The server does not answer.",
-    advice: "Check your connection; this page tries again by itself.",
-  },
-}));
+const REASONS = new Map(
+  Object.entries({
+    CREDENTIALS_NOT_FOUND: {
+      problem: "The shop is not connected.",
+      advice: "Connect it on your platform's page for connections, then start a sync.",
+    },
+    SOURCE_UNAUTHORIZED: {
+      problem: "The shop no longer accepts our access.",
+      advice: "Connect the shop again: the app was removed, or its access token was replaced.",
+    },
+    SOURCE_FORBIDDEN: {
+      problem: "Our access lacks a permission.",
+      advice: "Connect the shop again and accept all permissions that are asked for.",
+    },
+    SOURCE_NOT_FOUND: {
+      problem: "There is no shop at this address.",
+      advice: "Check that the shop is open, that its address is right, and that its API is switched on.",
+    },
+    SOURCE_REDIRECTED: {
+      problem: "The shop has moved to another address.",
+      advice: "Connect the shop under its new address.",
+    },
+    SOURCE_RESPONSE_INVALID: {
+      problem: "The shop answered with a web page instead of its products.",
+      advice: "Check for a maintenance page, a password page or a firewall in front of the shop.",
+    },
+    SOURCE_QUERY_REFUSED: {
+      problem: "The shop does not answer our query as its platform documents.",
+      advice: "Update the shop's software or plugins, or ask your support.",
+    },
+    SOURCE_ADDRESS_FORBIDDEN: {
+      problem: "The shop's address leads into a private network.",
+      advice: "Check the shop's domain.",
+    },
+    SOURCE_UNREACHABLE: {
+      problem: "The shop could not be reached.",
+      advice: "Nothing has to be done if the shop works again: the next sync tries it.",
+    },
+    SOURCE_RATE_LIMITED: {
+      problem: "The platform asked for a long pause.",
+      advice: "Start the sync again later.",
+    },
+    TOKEN_SERVICE_UNAVAILABLE: {
+      problem: "The shop's access could not be looked up.",
+      advice: "Start the sync again later.",
+    },
+    CONNECTOR_UNAVAILABLE: {
+      problem: "The service that reads shops was not available.",
+      advice: "Start the sync again later.",
+    },
+    SOURCE_INCOMPLETE: {
+      problem: "The shop's answer broke off.",
+      advice: "Resume the sync.",
+    },
+    SOURCE_COUNT_MISMATCH: {
+      problem: "The shop delivered another number of products than it counts.",
+      advice: "Start a full sync. If it happens again, ask your support.",
+    },
+    SYNC_STALLED: {
+      problem: "The sync made no progress in several attempts.",
+      advice: "Resume the sync. If it happens again, ask your support.",
+    },
+    SOURCE_CURRENCY_CHANGED: {
+      problem: "The shop's currency changed during the sync.",
+      advice: "Start a full sync.",
+    },
+    CHECKPOINT_EXPIRED: {
+      problem: "The sync cannot continue where it stopped.",
+      advice: "Start a full sync.",
+    },
+    MASS_DELETE_BLOCKED: {
+      problem: "Unusually many products are missing in the shop.",
+      advice: "They were kept. Check the shop; if the products were deleted on purpose, allow the deletion.",
+    },
+    STORAGE_UNAVAILABLE: {
+      problem: "The catalog's database is not available.",
+      advice: "Nothing is lost. Try again in a moment.",
+    },
+    TEXT_SEARCH_UNAVAILABLE: {
+      problem: "Search by name is not set up here.",
+      advice: "Search for the exact SKU instead.",
+    },
+    SYNC_NOT_RESUMABLE: {
+      problem: "This sync cannot be resumed.",
+      advice: "Start a new sync.",
+    },
+    SYNC_NOT_CANCELLABLE: {
+      problem: "The sync has ended already.",
+      advice: "",
+    },
+    RATE_LIMITED: {
+      problem: "Too many requests.",
+      advice: "Wait a moment and try again.",
+    },
+    PERMISSION_DENIED: {
+      problem: "You may look at this shop, but not change it.",
+      advice: "Ask the owner of the account.",
+    },
+    CATALOG_UNAVAILABLE: {
+      problem: "The catalog service does not answer.",
+      advice: "This page tries again by itself.",
+    },
+    CATALOG_TIMEOUT: {
+      problem: "The catalog service is slow.",
+      advice: "This page tries again by itself.",
+    },
+    NO_ANSWER: {
+      problem: "The server does not answer.",
+      advice: "Check your connection; this page tries again by itself.",
+    },
+  }),
+);
 
 /**
  * Return what is wrong and what to do about it.
@@ -144,7 +146,12 @@ const REASONS = new Map(Object.entries({
  * @param {string} message The text that the server sent.
  */
 export function explainReason(reason, message) {
-  return REASONS.get(reason) ?? { problem: message || "Something went wrong.", advice: "Try again. If it happens again, ask your support." };
+  return (
+    REASONS.get(reason) ?? {
+      problem: message || "Something went wrong.",
+      advice: "Try again. If it happens again, ask your support.",
+    }
+  );
 }
 
 /** What a running sync waits for. @type {Map<string, string>} */

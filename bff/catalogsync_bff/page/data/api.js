@@ -167,7 +167,8 @@ async function parse(response) {
 export function withQuery(url, query) {
   const parameters = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
-    if (value !== "" && value !== null && value !== undefined && value !== false) parameters.set(name, String(value));
+    if (value !== "" && value !== null && value !== undefined && value !== false)
+      parameters.set(name, String(value));
   }
   const text = parameters.toString();
   return text === "" ? url : `${url}?${text}`;

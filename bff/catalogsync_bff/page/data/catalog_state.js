@@ -58,6 +58,11 @@ export class CatalogState {
     return Date.now() + this.clockOffset;
   }
 
+  /** The time of the state that is shown: what a sync waits for does not pass while the page is disconnected. */
+  get stateTime() {
+    return this.staleSince ?? this.now;
+  }
+
   /** Whether what is shown may be out of date. */
   get isStale() {
     return this.staleSince !== null;
@@ -271,7 +276,8 @@ export class CatalogState {
 
   observeRates() {
     if (this.isStale) return;
-    for (const sync of this.syncs.syncs.values()) if (sync.state === "RUNNING") this.rates.observe(sync, Date.now());
+    for (const sync of this.syncs.syncs.values())
+      if (sync.state === "RUNNING") this.rates.observe(sync, Date.now());
   }
 
   /** @param {Change} change */

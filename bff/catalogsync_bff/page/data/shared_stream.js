@@ -26,7 +26,11 @@ export class SharedStream {
     this.onEvent = onEvent;
     this.onState = onState;
     this.snapshot = snapshot;
-    this.stream = new EventStream(url, (event) => this.receive(event), (state) => this.changeState(state));
+    this.stream = new EventStream(
+      url,
+      (event) => this.receive(event),
+      (state) => this.changeState(state),
+    );
     /** @type {StreamState} */
     this.state = "connecting";
     this.isLeader = false;

@@ -21,9 +21,22 @@ export function hasEnded(sync) {
  * @returns {Sync}
  */
 export function completeSync(sync) {
-  const none = { seen_count: 0, created_count: 0, updated_count: 0, unchanged_count: 0, deleted_count: 0, rejected_count: 0 };
+  const none = {
+    seen_count: 0,
+    created_count: 0,
+    updated_count: 0,
+    unchanged_count: 0,
+    deleted_count: 0,
+    rejected_count: 0,
+  };
   const { products, items, ...rest } = sync.progress ?? {};
-  const progress = { checked_product_count: 0, issue_count: 0, estimated_product_count: null, estimated_item_count: null, ...rest };
+  const progress = {
+    checked_product_count: 0,
+    issue_count: 0,
+    estimated_product_count: null,
+    estimated_item_count: null,
+    ...rest,
+  };
   return { ...sync, progress: { ...progress, products: { ...none, ...products }, items: { ...none, ...items } } };
 }
 
@@ -45,7 +58,8 @@ export class SyncStore {
     this.unconfirmed.delete(sync.sync_id);
     const known = this.syncs.get(sync.sync_id);
     // The position in the queue changes without a new revision.
-    const isOlder = known !== undefined && (sync.revision < known.revision || (hasEnded(known) && !hasEnded(sync)));
+    const isOlder =
+      known !== undefined && (sync.revision < known.revision || (hasEnded(known) && !hasEnded(sync)));
     if (isOlder) return false;
     this.syncs.set(sync.sync_id, completeSync(sync));
     this.prune();
@@ -65,7 +79,9 @@ export class SyncStore {
 
   /** Begin a snapshot: the stream will list every sync that is still active. */
   beginSnapshot() {
-    this.unconfirmed = new Set([...this.syncs.values()].filter((sync) => !hasEnded(sync)).map((sync) => sync.sync_id));
+    this.unconfirmed = new Set(
+      [...this.syncs.values()].filter((sync) => !hasEnded(sync)).map((sync) => sync.sync_id),
+    );
   }
 
   /** Return the ids of syncs that are active here and that the snapshot did not list: they ended, or were removed. */

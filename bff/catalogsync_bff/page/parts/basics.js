@@ -49,10 +49,15 @@ export function problemBox({ reason, message, tone = "bad", key = "problem" }, .
       { class: "problem-text" },
       h("p", { class: "problem-title" }, problem),
       advice && h("p", null, advice),
-      message && message !== problem && h("p", { class: "problem-detail" }, message),
+      message && message !== problem && h("p", { class: "problem-detail" }, capitalize(message)),
       buttons.length > 0 && h("div", { class: "button-row" }, buttons),
     ),
   );
+}
+
+/** @param {string} text */
+export function capitalize(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /**
@@ -86,10 +91,20 @@ export function skeletons(count, className) {
  * @param {{onclick?: (event: Event) => void, kind?: "primary" | "secondary" | "danger", isBusy?: boolean,
  *   isDisabled?: boolean, type?: string, key?: string}} [options]
  */
-export function button(label, { onclick, kind = "secondary", isBusy = false, isDisabled = false, type = "button", key } = {}) {
+export function button(
+  label,
+  { onclick, kind = "secondary", isBusy = false, isDisabled = false, type = "button", key } = {},
+) {
   return h(
     "button",
-    { class: `button button-${kind}`, type, onclick, disabled: isDisabled, "aria-busy": isBusy ? "true" : null, key: key ?? null },
+    {
+      class: `button button-${kind}`,
+      type,
+      onclick,
+      disabled: isDisabled,
+      "aria-busy": isBusy ? "true" : null,
+      key: key ?? null,
+    },
     label,
   );
 }
@@ -105,8 +120,12 @@ export function pager({ page, nextPageToken }, link) {
   return h(
     "nav",
     { class: "pager", "aria-label": "Pages" },
-    page === "" ? h("span", null) : h("a", { class: "button button-secondary", href: link("") }, icon("back"), "First page"),
-    nextPageToken === "" ? h("span", { class: "muted" }, "Last page") : h("a", { class: "button button-secondary", href: link(nextPageToken) }, "Next page", icon("chevron")),
+    page === ""
+      ? h("span", null)
+      : h("a", { class: "button button-secondary", href: link("") }, icon("back"), "First page"),
+    nextPageToken === ""
+      ? h("span", { class: "muted" }, "Last page")
+      : h("a", { class: "button button-secondary", href: link(nextPageToken) }, "Next page", icon("chevron")),
   );
 }
 
@@ -119,6 +138,8 @@ export function factList(facts) {
   return h(
     "dl",
     { class: "facts" },
-    facts.map((fact) => fact && h("div", { class: "fact", key: fact[0] }, h("dt", null, fact[0]), h("dd", null, fact[1]))),
+    facts.map(
+      (fact) => fact && h("div", { class: "fact", key: fact[0] }, h("dt", null, fact[0]), h("dd", null, fact[1])),
+    ),
   );
 }

@@ -20,7 +20,11 @@ export function confirm({ title, text, agree, decline }) {
     h(
       "div",
       { class: "button-row" },
-      h("button", { class: "button button-secondary", type: "button", autofocus: true, onclick: () => dialog.close("") }, decline),
+      h(
+        "button",
+        { class: "button button-secondary", type: "button", autofocus: true, onclick: () => dialog.close("") },
+        decline,
+      ),
       h("button", { class: "button button-danger", type: "button", onclick: () => dialog.close("agreed") }, agree),
     ),
   );

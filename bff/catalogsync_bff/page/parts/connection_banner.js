@@ -17,7 +17,11 @@ export const BANNER_DELAY_MILLISECONDS = 1000;
 export function connectionBanner(state, onRetry) {
   if (state.staleSince === null || state.now - state.staleSince < BANNER_DELAY_MILLISECONDS) return null;
   const isOffline = !navigator.onLine;
-  const reason = isOffline ? "You are offline." : state.stream === "lost" ? "The connection is lost." : "The catalog service does not answer.";
+  const reason = isOffline
+    ? "You are offline."
+    : state.stream === "lost"
+      ? "The connection is lost."
+      : "The catalog service does not answer.";
   return h(
     "div",
     { class: "connection-banner" },

@@ -13,7 +13,13 @@ import { percentDone, progressText, waitingText } from "../sync_progress.js";
 export function progressBar(sync, { now, isStale, label, isSmall = false }) {
   const percent = percentDone(sync);
   const isMoving = !hasEnded(sync) && !isStale && !sync.waiting && sync.state !== "PENDING";
-  const classes = ["progress", isSmall && "progress-small", sync.state === "SUCCEEDED" && "progress-done", sync.waiting && "progress-waiting", percent === null && isMoving && "progress-unknown"];
+  const classes = [
+    "progress",
+    isSmall && "progress-small",
+    sync.state === "SUCCEEDED" && "progress-done",
+    sync.waiting && "progress-waiting",
+    percent === null && isMoving && "progress-unknown",
+  ];
   const waiting = waitingText(sync, now);
   return h(
     "div",

@@ -15,9 +15,10 @@ export function rateChart(samples) {
   const highest = Math.max(...samples.map((sample) => sample.rate), 0);
   const top = niceCeiling(highest);
   const seconds = Math.max(MIN_SECONDS, last?.seconds ?? 0);
-  const label = last === undefined
-    ? "Items per second: no measurement so far"
-    : `Items per second: now ${formatRate(last.rate)}, highest ${formatRate(highest)}, over ${formatDuration(last.seconds)}`;
+  const label =
+    last === undefined
+      ? "Items per second: no measurement so far"
+      : `Items per second: now ${formatRate(last.rate)}, highest ${formatRate(highest)}, over ${formatDuration(last.seconds)}`;
   return h(
     "figure",
     { class: "rate-chart" },
@@ -26,11 +27,18 @@ export function rateChart(samples) {
     h(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
-      [0, 0.5, 1].map((part) => h("line", { class: "rate-grid", x1: 0, x2: WIDTH, y1: HEIGHT * part, y2: HEIGHT * part })),
+      [0, 0.5, 1].map((part) =>
+        h("line", { class: "rate-grid", x1: 0, x2: WIDTH, y1: HEIGHT * part, y2: HEIGHT * part }),
+      ),
       samples.length > 1 && h("path", { class: "rate-area", d: area(samples, seconds, top) }),
       samples.length > 1 && h("path", { class: "rate-line", d: line(samples, seconds, top) }),
     ),
-    h("div", { class: "rate-chart-axis", "aria-hidden": "true" }, h("span", null, "0 s"), h("span", null, formatDuration(seconds))),
+    h(
+      "div",
+      { class: "rate-chart-axis", "aria-hidden": "true" },
+      h("span", null, "0 s"),
+      h("span", null, formatDuration(seconds)),
+    ),
   );
 }
 
@@ -60,12 +68,12 @@ function area(samples, seconds, top) {
 }
 
 /**
- * Return the smallest 1, 2 or 5 times a power of ten that is not below a value.
+ * Return the smallest 1, 2, 2.5 or 5 times a power of ten that is not below a value.
  *
  * @param {number} value
  */
 function niceCeiling(value) {
   if (value <= 1) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((step) => step * power).find((candidate) => candidate >= value) ?? value;
+  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((candidate) => candidate >= value) ?? value;
 }

@@ -41,7 +41,7 @@ export function syncPanel(page, shopId) {
  * @param {Sync | null} last The sync that ended before it.
  */
 function activeSync(page, sync, last) {
-  const { now, isStale } = page.state;
+  const { now, stateTime, isStale } = page.state;
   return h(
     "div",
     { key: sync.sync_id, class: "sync-active" },
@@ -49,15 +49,26 @@ function activeSync(page, sync, last) {
       "div",
       { class: "sync-head" },
       pill(stateText(sync)),
-      h("span", { class: "muted" }, `${modeText(sync)} sync, ${triggerText(sync)}, started `, ago(sync.start_time ?? sync.create_time, now)),
+      h(
+        "span",
+        { class: "muted" },
+        `${modeText(sync)} sync, ${triggerText(sync)}, started `,
+        ago(sync.start_time ?? sync.create_time, now),
+      ),
       cancelButton(page, sync),
     ),
     progressFigures(page, sync),
-    progressBar(sync, { now, isStale, label: "Sync progress" }),
-    h("p", { class: "sync-waiting" }, sync.waiting && icon("pause"), waitingText(sync, now)),
+    progressBar(sync, { now: stateTime, isStale, label: "Sync progress" }),
+    h("p", { class: "sync-waiting" }, sync.waiting && icon("pause"), waitingText(sync, stateTime)),
     countList(sync),
     rateChart(page.state.rates.samples(sync.sync_id)),
-    last?.state === "FAILED" && h("p", { class: "muted small" }, "The sync before it failed. ", h("a", { href: links.sync(sync.shop.shop_id, last.sync_id) }, "Details")),
+    last?.state === "FAILED" &&
+      h(
+        "p",
+        { class: "muted small" },
+        "The sync before it failed. ",
+        h("a", { href: links.sync(sync.shop.shop_id, last.sync_id) }, "Details"),
+      ),
   );
 }
 
@@ -113,12 +124,24 @@ function endedSync(page, sync) {
       "div",
       { class: "sync-head" },
       pill(stateText(sync)),
-      h("span", { class: "muted" }, `${modeText(sync)} sync, ended `, ago(sync.end_time ?? sync.create_time, now), durationText(sync)),
+      h(
+        "span",
+        { class: "muted" },
+        `${modeText(sync)} sync, ended `,
+        ago(sync.end_time ?? sync.create_time, now),
+        durationText(sync),
+      ),
       h("a", { class: "sync-details", href: links.sync(shopId, sync.sync_id) }, "Details"),
     ),
     sync.state === "SUCCEEDED" && progressBar(sync, { now, isStale, label: "Sync progress" }),
     h("p", { class: "sync-result" }, resultText(sync)),
-    sync.progress.issue_count > 0 && h("p", null, h("a", { href: links.sync(shopId, sync.sync_id) }, countOf(sync.progress.issue_count, "issue")), " to look at."),
+    sync.progress.issue_count > 0 &&
+      h(
+        "p",
+        null,
+        h("a", { href: links.sync(shopId, sync.sync_id) }, countOf(sync.progress.issue_count, "issue")),
+        " to look at.",
+      ),
     failed && problemBox(failed, massDeleteButton(page, sync)),
     h("div", { class: "button-row" }, startButtons(page, shopId, sync)),
   );
@@ -136,7 +159,11 @@ function durationText(sync) {
  */
 function neverSynced(page, shopId) {
   return emptyState(
-    { iconName: "sync", title: "Not synced yet", text: "The first sync reads every product of the shop. You can watch it here." },
+    {
+      iconName: "sync",
+      title: "Not synced yet",
+      text: "The first sync reads every product of the shop. You can watch it here.",
+    },
     startButton(page, shopId, "Start the first sync"),
   );
 }
@@ -149,11 +176,22 @@ function neverSynced(page, shopId) {
 function startButtons(page, shopId, last) {
   const attempt = page.actions.attempt(shopId);
   const isBusy = attempt?.isRunning ?? false;
-  const isResumable = (last.state === "FAILED" || last.state === "CANCELLED") && last.progress.products.seen_count > 0;
+  const isResumable =
+    (last.state === "FAILED" || last.state === "CANCELLED") && last.progress.products.seen_count > 0;
   return [
-    isResumable && button(isBusy && attempt?.name === "resume" ? "Resuming …" : "Resume", { kind: "primary", key: "resume", isBusy, onclick: () => page.actions.resumeSync(last) }),
+    isResumable &&
+      button(isBusy && attempt?.name === "resume" ? "Resuming …" : "Resume", {
+        kind: "primary",
+        key: "resume",
+        isBusy,
+        onclick: () => page.actions.resumeSync(last),
+      }),
     startButton(page, shopId, "Sync now", isResumable ? "secondary" : "primary"),
-    button(isBusy && attempt?.name === "full" ? "Starting …" : "Full sync", { key: "full", isBusy, onclick: () => page.actions.startSync(shopId, "FULL") }),
+    button(isBusy && attempt?.name === "full" ? "Starting …" : "Full sync", {
+      key: "full",
+      isBusy,
+      onclick: () => page.actions.startSync(shopId, "FULL"),
+    }),
   ];
 }
 
@@ -166,7 +204,12 @@ function startButtons(page, shopId, last) {
 function startButton(page, shopId, label, kind = "primary") {
   const attempt = page.actions.attempt(shopId);
   const isBusy = attempt?.isRunning ?? false;
-  return button(isBusy && attempt?.name === "start" ? "Starting …" : label, { kind, key: "start", isBusy, onclick: () => page.actions.startSync(shopId, null) });
+  return button(isBusy && attempt?.name === "start" ? "Starting …" : label, {
+    kind,
+    key: "start",
+    isBusy,
+    onclick: () => page.actions.startSync(shopId, null),
+  });
 }
 
 /**
@@ -176,7 +219,11 @@ function startButton(page, shopId, label, kind = "primary") {
 function cancelButton(page, sync) {
   const attempt = page.actions.attempt(sync.shop.shop_id);
   const isBusy = attempt?.isRunning ?? false;
-  return button(isBusy && attempt?.name === "cancel" ? "Cancelling …" : "Cancel", { key: "cancel", isBusy, onclick: () => page.actions.cancelSync(sync) });
+  return button(isBusy && attempt?.name === "cancel" ? "Cancelling …" : "Cancel", {
+    key: "cancel",
+    isBusy,
+    onclick: () => page.actions.cancelSync(sync),
+  });
 }
 
 /**
@@ -186,7 +233,11 @@ function cancelButton(page, sync) {
 function massDeleteButton(page, sync) {
   if (sync.error?.reason !== "MASS_DELETE_BLOCKED") return null;
   const count = Number(sync.error.metadata?.would_delete ?? 0);
-  return button("Allow the deletion", { kind: "danger", key: "allow", onclick: () => allowMassDelete(page, sync.shop.shop_id, count) });
+  return button("Allow the deletion", {
+    kind: "danger",
+    key: "allow",
+    onclick: () => allowMassDelete(page, sync.shop.shop_id, count),
+  });
 }
 
 /**
@@ -212,5 +263,10 @@ async function allowMassDelete(page, shopId, count) {
 function actionError(page, shopId) {
   const attempt = page.actions.attempt(shopId);
   if (!attempt?.error || attempt.name === "save") return null;
-  return problemBox({ reason: attempt.error.code, message: attempt.error.message, tone: "warning", key: "action-error" });
+  return problemBox({
+    reason: attempt.error.code,
+    message: attempt.error.message,
+    tone: "warning",
+    key: "action-error",
+  });
 }

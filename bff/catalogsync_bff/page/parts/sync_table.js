@@ -19,8 +19,16 @@ export function syncTable(page, syncs) {
   return h(
     "table",
     { class: "table sync-table" },
-    h("thead", null, h("tr", null, header("Started"), header("State"), header("Result"), header("Took", "cell-number"))),
-    h("tbody", null, syncs.map((sync) => row(page, sync))),
+    h(
+      "thead",
+      null,
+      h("tr", null, header("Started"), header("State"), header("Result"), header("Took", "cell-number")),
+    ),
+    h(
+      "tbody",
+      null,
+      syncs.map((sync) => row(page, sync)),
+    ),
   );
 }
 
@@ -44,7 +52,11 @@ function row(page, sync) {
     h(
       "td",
       { class: "cell-started" },
-      h("a", { href: links.sync(sync.shop.shop_id, sync.sync_id) }, h("time", { datetime: time }, formatDateTime(time))),
+      h(
+        "a",
+        { href: links.sync(sync.shop.shop_id, sync.sync_id) },
+        h("time", { datetime: time }, formatDateTime(time)),
+      ),
       h("div", { class: "muted small" }, `${modeText(sync)}, ${triggerText(sync)}`),
     ),
     h("td", { class: "cell-state" }, pill(stateText(sync))),
@@ -58,9 +70,12 @@ function row(page, sync) {
  * @param {Sync} sync
  */
 function outcome({ state }, sync) {
-  if (!hasEnded(sync)) return waitingText(sync, state.now) || progressText(sync);
-  const issues = sync.progress.issue_count > 0 && h("div", { class: "muted small" }, countOf(sync.progress.issue_count, "issue"));
-  if (sync.state === "FAILED" && sync.error) return [explainReason(sync.error.reason, sync.error.message).problem, issues];
+  if (!hasEnded(sync)) return waitingText(sync, state.stateTime) || progressText(sync);
+  const issues =
+    sync.progress.issue_count > 0 &&
+    h("div", { class: "muted small" }, countOf(sync.progress.issue_count, "issue"));
+  if (sync.state === "FAILED" && sync.error)
+    return [explainReason(sync.error.reason, sync.error.message).problem, issues];
   return [resultText(sync), issues];
 }
 
@@ -70,6 +85,6 @@ function outcome({ state }, sync) {
  */
 function took({ state }, sync) {
   if (!sync.start_time) return "–";
-  const end = sync.end_time ? Date.parse(sync.end_time) : (state.staleSince ?? state.now);
+  const end = sync.end_time ? Date.parse(sync.end_time) : state.stateTime;
   return formatDuration((end - Date.parse(sync.start_time)) / 1000);
 }

@@ -40,5 +40,7 @@ export function itemImagePath(shopId, item) {
 
 /** @param {string} shopId @param {{product_id: string, images: {url: string}[]}} product */
 export function productImagePath(shopId, product) {
-  return product.images?.length > 0 ? `/shops/${shopId}/products/${encodeURIComponent(product.product_id)}/image` : null;
+  return product.images?.length > 0
+    ? `/shops/${shopId}/products/${encodeURIComponent(product.product_id)}/image`
+    : null;
 }

@@ -14,7 +14,12 @@ export function topBar(page, onSignOut) {
   return h(
     "div",
     { class: "top-bar-content" },
-    h("a", { class: "brand", href: links.shops() }, h("img", { src: "/page/icon.svg", alt: "", width: 28, height: 28 }), h("span", null, "Catalog")),
+    h(
+      "a",
+      { class: "brand", href: links.shops() },
+      h("img", { src: "/page/icon.svg", alt: "", width: 28, height: 28 }),
+      h("span", null, "Catalog"),
+    ),
     page && liveState(page),
     page && h("span", { class: "session-name" }, page.session.name || ""),
     page && button("Sign out", { onclick: onSignOut, key: "sign-out" }),
@@ -25,5 +30,10 @@ export function topBar(page, onSignOut) {
 function liveState({ state }) {
   const isLive = state.isCaughtUp && !state.isStale;
   const text = isLive ? "Live" : state.isStale ? "Not up to date" : "Connecting";
-  return h("span", { class: `live-state ${isLive ? "live-state-on" : ""}` }, h("span", { class: "live-dot", "aria-hidden": "true" }), text);
+  return h(
+    "span",
+    { class: `live-state ${isLive ? "live-state-on" : ""}` },
+    h("span", { class: "live-dot", "aria-hidden": "true" }),
+    text,
+  );
 }

@@ -49,11 +49,29 @@ function searchForm(shopId, filter, isTooShort) {
       "div",
       { class: "field field-grow" },
       h("label", { for: "search-text" }, "Name"),
-      h("input", { id: "search-text", name: "text", type: "search", autocomplete: "off", value: filter.text, "aria-invalid": isTooShort ? "true" : null, "aria-describedby": isTooShort ? "search-hint" : null }),
+      h("input", {
+        id: "search-text",
+        name: "text",
+        type: "search",
+        autocomplete: "off",
+        value: filter.text,
+        "aria-invalid": isTooShort ? "true" : null,
+        "aria-describedby": isTooShort ? "search-hint" : null,
+      }),
       isTooShort && h("p", { class: "hint hint-error", id: "search-hint" }, "Enter at least 3 characters."),
     ),
-    h("div", { class: "field" }, h("label", { for: "search-sku" }, "SKU"), h("input", { id: "search-sku", name: "sku", autocomplete: "off", value: filter.sku })),
-    h("label", { class: "checkbox" }, h("input", { type: "checkbox", name: "deleted", checked: filter.deleted }), "With deleted ones"),
+    h(
+      "div",
+      { class: "field" },
+      h("label", { for: "search-sku" }, "SKU"),
+      h("input", { id: "search-sku", name: "sku", autocomplete: "off", value: filter.sku }),
+    ),
+    h(
+      "label",
+      { class: "checkbox" },
+      h("input", { type: "checkbox", name: "deleted", checked: filter.deleted }),
+      "With deleted ones",
+    ),
     button("Search", { type: "submit", kind: "primary" }),
   );
 }
@@ -66,14 +84,26 @@ function searchForm(shopId, filter, isTooShort) {
 function results(page, shopId, filter) {
   const key = `items ${shopId} ${JSON.stringify(filter)}`;
   const { value, error } = page.resources.get(key, () =>
-    page.api.list(`/shops/${shopId}/items`, { text: filter.text, sku: filter.sku, include_deleted: filter.deleted, page_size: PAGE_SIZE, page_token: filter.page }),
+    page.api.list(`/shops/${shopId}/items`, {
+      text: filter.text,
+      sku: filter.sku,
+      include_deleted: filter.deleted,
+      page_size: PAGE_SIZE,
+      page_token: filter.page,
+    }),
   );
   if (error !== null && value === null) return itemsError(shopId, error);
   if (value === null) return h("div", { class: "item-grid" }, skeletons(12, "skeleton-item"));
   if (value.records.length === 0) return noItems(shopId, filter);
   return [
-    h("ul", { class: "item-grid" }, value.records.map((item) => h("li", { key: item.item_id }, itemCard(shopId, item)))),
-    pager({ page: filter.page, nextPageToken: value.nextPageToken }, (token) => links.catalog(shopId, { ...filter, page: token })),
+    h(
+      "ul",
+      { class: "item-grid" },
+      value.records.map((item) => h("li", { key: item.item_id }, itemCard(shopId, item))),
+    ),
+    pager({ page: filter.page, nextPageToken: value.nextPageToken }, (token) =>
+      links.catalog(shopId, { ...filter, page: token }),
+    ),
   ];
 }
 
@@ -84,7 +114,10 @@ function results(page, shopId, filter) {
 function itemsError(shopId, error) {
   const isExpired = error.code === "POSITION_EXPIRED" || error.code === "INVALID_REQUEST";
   const back = h("a", { class: "button button-secondary", href: links.catalog(shopId) }, "Show all items");
-  return problemBox({ reason: error.code, message: error.message, tone: "warning" }, (isExpired || error.code === "TEXT_SEARCH_UNAVAILABLE") && back);
+  return problemBox(
+    { reason: error.code, message: error.message, tone: "warning" },
+    (isExpired || error.code === "TEXT_SEARCH_UNAVAILABLE") && back,
+  );
 }
 
 /**
@@ -114,7 +147,16 @@ function itemCard(shopId, item) {
     "article",
     { class: item.delete_time ? "item-card item-deleted" : "item-card" },
     thumbnail({ path: itemImagePath(shopId, item), alt: "", size: 192 }),
-    h("h3", { class: "item-title" }, h("a", { class: "card-link", href: links.item(shopId, item.item_id) }, item.product_title || item.title || item.item_id, item.title !== "" && item.product_title !== "" && h("span", { class: "item-variant" }, item.title))),
+    h(
+      "h3",
+      { class: "item-title" },
+      h(
+        "a",
+        { class: "card-link", href: links.item(shopId, item.item_id) },
+        item.product_title || item.title || item.item_id,
+        item.title !== "" && item.product_title !== "" && h("span", { class: "item-variant" }, item.title),
+      ),
+    ),
     h("p", { class: "item-price" }, item.price ? formatPrice(item.price) : "No price"),
     h("p", null, stockLabel(item)),
     h("p", { class: "muted small item-sku" }, item.sku === "" ? "No SKU" : item.sku),
@@ -124,7 +166,8 @@ function itemCard(shopId, item) {
 /** @param {Item} item */
 export function stockLabel(item) {
   if (item.delete_time) return h("span", { class: "stock stock-none" }, icon("cross"), "Deleted");
-  if (item.stock_quantity === null || item.stock_quantity === undefined) return h("span", { class: "stock" }, item.available ? "Available" : "Unavailable");
+  if (item.stock_quantity === null || item.stock_quantity === undefined)
+    return h("span", { class: "stock" }, item.available ? "Available" : "Unavailable");
   if (item.stock_quantity <= 0 && !item.available) return h("span", { class: "stock stock-none" }, "Sold out");
   return h("span", { class: "stock" }, `${formatCount(item.stock_quantity)} in stock`);
 }

@@ -37,7 +37,11 @@ export function historyView(page, shopId, pageToken) {
 function list(page, shopId, pageToken, value) {
   if (value.records.length === 0) {
     return emptyState(
-      { iconName: "clock", title: "No syncs yet", text: "Every sync of this shop is listed here with its result." },
+      {
+        iconName: "clock",
+        title: "No syncs yet",
+        text: "Every sync of this shop is listed here with its result.",
+      },
       h("a", { class: "button button-primary", href: links.shop(shopId) }, "Go to the overview"),
     );
   }

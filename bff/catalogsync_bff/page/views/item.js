@@ -17,10 +17,14 @@ import { stockLabel } from "./catalog.js";
  * @param {{shopId: string, itemId: string}} route
  */
 export function itemView(page, { shopId, itemId }) {
-  const { value: item, error } = page.resources.get(`item ${shopId} ${itemId}`, () => page.api.get(`/shops/${shopId}/items/${encodeURIComponent(itemId)}`));
+  const { value: item, error } = page.resources.get(`item ${shopId} ${itemId}`, () =>
+    page.api.get(`/shops/${shopId}/items/${encodeURIComponent(itemId)}`),
+  );
   if (error !== null && item === null) return missing(shopId, error);
   if (item === null) return h("div", { class: "card", key: "loading" }, skeletons(6, "skeleton-line"));
-  const product = page.resources.get(`product ${shopId} ${item.product_id}`, () => page.api.get(`/shops/${shopId}/products/${encodeURIComponent(item.product_id)}`)).value;
+  const product = page.resources.get(`product ${shopId} ${item.product_id}`, () =>
+    page.api.get(`/shops/${shopId}/products/${encodeURIComponent(item.product_id)}`),
+  ).value;
   return h(
     "div",
     { class: "stack", key: `item ${itemId}` },
@@ -40,7 +44,9 @@ export function itemView(page, { shopId, itemId }) {
  * @param {{shopId: string, productId: string}} route
  */
 export function productView(page, { shopId, productId }) {
-  const { value: product, error } = page.resources.get(`product ${shopId} ${productId}`, () => page.api.get(`/shops/${shopId}/products/${encodeURIComponent(productId)}`));
+  const { value: product, error } = page.resources.get(`product ${shopId} ${productId}`, () =>
+    page.api.get(`/shops/${shopId}/products/${encodeURIComponent(productId)}`),
+  );
   if (error !== null && product === null) return missing(shopId, error);
   if (product === null) return h("div", { class: "card", key: "loading" }, skeletons(6, "skeleton-line"));
   return h(
@@ -54,8 +60,18 @@ export function productView(page, { shopId, productId }) {
         "div",
         null,
         h("h2", null, product.title || product.product_id),
-        product.delete_time && h("p", { class: "stock stock-none" }, `Deleted in the shop, noticed ${formatDateTime(product.delete_time)}`),
-        factList([["Product id", h("code", null, product.product_id)], Boolean(product.vendor) && ["Brand", product.vendor], Boolean(product.product_type) && ["Type", product.product_type], product.tags.length > 0 && ["Tags", product.tags.join(", ")]]),
+        product.delete_time &&
+          h(
+            "p",
+            { class: "stock stock-none" },
+            `Deleted in the shop, noticed ${formatDateTime(product.delete_time)}`,
+          ),
+        factList([
+          ["Product id", h("code", null, product.product_id)],
+          Boolean(product.vendor) && ["Brand", product.vendor],
+          Boolean(product.product_type) && ["Type", product.product_type],
+          product.tags.length > 0 && ["Tags", product.tags.join(", ")],
+        ]),
         productLink(product.url),
       ),
     ),
@@ -69,7 +85,12 @@ function heading(item) {
   return [
     h("h2", { key: "title" }, item.product_title || item.title || item.item_id),
     item.title !== "" && h("p", { class: "item-variant-large", key: "variant" }, item.title),
-    item.delete_time && h("p", { class: "stock stock-none", key: "deleted" }, `Deleted in the shop, noticed ${formatDateTime(item.delete_time)}`),
+    item.delete_time &&
+      h(
+        "p",
+        { class: "stock stock-none", key: "deleted" },
+        `Deleted in the shop, noticed ${formatDateTime(item.delete_time)}`,
+      ),
   ];
 }
 
@@ -79,7 +100,13 @@ function price(item) {
     "p",
     { class: "item-price-large" },
     item.price ? formatPrice(item.price) : "No price",
-    item.compare_at_price && h("s", { class: "muted" }, h("span", { class: "visually-hidden" }, "before "), formatPrice(item.compare_at_price)),
+    item.compare_at_price &&
+      h(
+        "s",
+        { class: "muted" },
+        h("span", { class: "visually-hidden" }, "before "),
+        formatPrice(item.compare_at_price),
+      ),
     stockLabel(item),
   );
 }
@@ -102,7 +129,14 @@ function itemFacts(item) {
 /** @param {string} url */
 function productLink(url) {
   const safe = webUrl(url);
-  return safe && h("p", null, h("a", { href: safe, target: "_blank", rel: "noopener noreferrer" }, "Open in the shop ", icon("external")));
+  return (
+    safe &&
+    h(
+      "p",
+      null,
+      h("a", { href: safe, target: "_blank", rel: "noopener noreferrer" }, "Open in the shop ", icon("external")),
+    )
+  );
 }
 
 /**
@@ -120,8 +154,34 @@ function variants(shopId, product, itemId) {
     h(
       "table",
       { class: "table" },
-      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Variant"), h("th", { scope: "col", class: "cell-number" }, "Price"), h("th", { scope: "col", class: "cell-number" }, "Stock"))),
-      h("tbody", null, others.map((item) => h("tr", { key: item.item_id }, h("td", null, h("a", { href: links.item(shopId, item.item_id) }, item.title || item.sku || item.item_id)), h("td", { class: "cell-number" }, item.price ? formatPrice(item.price) : "–"), h("td", { class: "cell-number" }, stockLabel(item))))),
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          h("th", { scope: "col" }, "Variant"),
+          h("th", { scope: "col", class: "cell-number" }, "Price"),
+          h("th", { scope: "col", class: "cell-number" }, "Stock"),
+        ),
+      ),
+      h(
+        "tbody",
+        null,
+        others.map((item) =>
+          h(
+            "tr",
+            { key: item.item_id },
+            h(
+              "td",
+              null,
+              h("a", { href: links.item(shopId, item.item_id) }, item.title || item.sku || item.item_id),
+            ),
+            h("td", { class: "cell-number" }, item.price ? formatPrice(item.price) : "–"),
+            h("td", { class: "cell-number" }, stockLabel(item)),
+          ),
+        ),
+      ),
     ),
   );
 }
@@ -129,8 +189,17 @@ function variants(shopId, product, itemId) {
 /** @param {Product} product */
 function description(product) {
   // Parsed without being shown: no script runs, and no image is loaded.
-  const text = new DOMParser().parseFromString(product.description_html ?? "", "text/html").body.textContent?.trim() ?? "";
-  return text && h("section", { class: "card", key: "description", "aria-labelledby": "description-heading" }, h("h2", { id: "description-heading" }, "Description"), h("p", { class: "description" }, text));
+  const text =
+    new DOMParser().parseFromString(product.description_html ?? "", "text/html").body.textContent?.trim() ?? "";
+  return (
+    text &&
+    h(
+      "section",
+      { class: "card", key: "description", "aria-labelledby": "description-heading" },
+      h("h2", { id: "description-heading" }, "Description"),
+      h("p", { class: "description" }, text),
+    )
+  );
 }
 
 /**
@@ -138,9 +207,14 @@ function description(product) {
  * @param {import("../data/api.js").ApiError} error
  */
 function missing(shopId, error) {
-  if (error.code !== "ITEM_NOT_FOUND" && error.code !== "PRODUCT_NOT_FOUND") return problemBox({ reason: error.code, message: error.message, tone: "warning" });
+  if (error.code !== "ITEM_NOT_FOUND" && error.code !== "PRODUCT_NOT_FOUND")
+    return problemBox({ reason: error.code, message: error.message, tone: "warning" });
   return emptyState(
-    { iconName: "box", title: "It is not in the catalog", text: "It was deleted some time ago, or was never stored." },
+    {
+      iconName: "box",
+      title: "It is not in the catalog",
+      text: "It was deleted some time ago, or was never stored.",
+    },
     h("a", { class: "button button-secondary", href: links.catalog(shopId) }, "Show all items"),
   );
 }

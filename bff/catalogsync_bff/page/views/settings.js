@@ -2,7 +2,7 @@
 
 import { h } from "../dom.js";
 import { formatInterval } from "../format.js";
-import { button, problemBox } from "../parts/basics.js";
+import { button, capitalize, problemBox } from "../parts/basics.js";
 
 /** @typedef {import("../page.js").Page} Page */
 /** @typedef {import("../data/types.js").Schedule} Schedule */
@@ -21,12 +21,36 @@ export function settingsView(page, shopId) {
   const isSaving = attempt?.name === "save" && attempt.isRunning;
   return h(
     "form",
-    { class: "card settings", key: "settings", "aria-labelledby": "settings-heading", onsubmit: submitHandler(page, shopId) },
+    {
+      class: "card settings",
+      key: "settings",
+      "aria-labelledby": "settings-heading",
+      onsubmit: submitHandler(page, shopId),
+    },
     h("h2", { id: "settings-heading" }, "Settings"),
-    h("div", { class: "field" }, h("label", { for: "display-name" }, "Name"), h("input", { id: "display-name", name: "display_name", maxlength: 255, autocomplete: "off", "aria-describedby": "display-name-hint", value: details?.shop.display_name ?? "" }), h("p", { class: "hint", id: "display-name-hint" }, "Leave it empty to use the shop's own name.")),
+    h(
+      "div",
+      { class: "field" },
+      h("label", { for: "display-name" }, "Name"),
+      h("input", {
+        id: "display-name",
+        name: "display_name",
+        maxlength: 255,
+        autocomplete: "off",
+        "aria-describedby": "display-name-hint",
+        value: details?.shop.display_name ?? "",
+      }),
+      h("p", { class: "hint", id: "display-name-hint" }, "Leave it empty to use the shop's own name."),
+    ),
     schedule && scheduleFields(schedule),
-    attempt?.name === "save" && attempt.error && problemBox({ reason: attempt.error.code, message: attempt.error.message, tone: "warning" }),
-    h("div", { class: "button-row" }, button(isSaving ? "Saving …" : "Save", { kind: "primary", type: "submit", isBusy: isSaving })),
+    attempt?.name === "save" &&
+      attempt.error &&
+      problemBox({ reason: attempt.error.code, message: attempt.error.message, tone: "warning" }),
+    h(
+      "div",
+      { class: "button-row" },
+      button(isSaving ? "Saving …" : "Save", { kind: "primary", type: "submit", isBusy: isSaving }),
+    ),
   );
 }
 
@@ -36,9 +60,26 @@ function scheduleFields(schedule) {
     "fieldset",
     null,
     h("legend", null, "Automatic syncs"),
-    h("label", { class: "checkbox" }, h("input", { type: "checkbox", name: "paused", checked: schedule.paused }), "Paused"),
-    intervalField("incremental", "Read changes", INCREMENTAL_CHOICES, schedule.incremental_interval, schedule.incremental_is_default),
-    intervalField("full", "Read everything and compare", FULL_CHOICES, schedule.full_interval, schedule.full_is_default),
+    h(
+      "label",
+      { class: "checkbox" },
+      h("input", { type: "checkbox", name: "paused", checked: schedule.paused }),
+      "Paused",
+    ),
+    intervalField(
+      "incremental",
+      "Read changes",
+      INCREMENTAL_CHOICES,
+      schedule.incremental_interval,
+      schedule.incremental_is_default,
+    ),
+    intervalField(
+      "full",
+      "Read everything and compare",
+      FULL_CHOICES,
+      schedule.full_interval,
+      schedule.full_is_default,
+    ),
   );
 }
 
@@ -51,7 +92,8 @@ function scheduleFields(schedule) {
  */
 function intervalField(name, label, choices, interval, isDefault) {
   const present = interval ?? 0;
-  const all = choices.includes(present) || isDefault ? choices : [...choices, present].sort((one, other) => one - other);
+  const all =
+    choices.includes(present) || isDefault ? choices : [...choices, present].sort((one, other) => one - other);
   const usual = isDefault ? `Usual: ${formatInterval(present)}` : "The usual interval";
   return h(
     "div",
@@ -61,7 +103,9 @@ function intervalField(name, label, choices, interval, isDefault) {
       "select",
       { id: `${name}-interval`, name: `${name}_interval`, value: isDefault ? "default" : String(present) },
       h("option", { value: "default" }, usual),
-      all.map((seconds) => h("option", { value: String(seconds), key: seconds }, capitalize(formatInterval(seconds)))),
+      all.map((seconds) =>
+        h("option", { value: String(seconds), key: seconds }, capitalize(formatInterval(seconds))),
+      ),
     ),
   );
 }
@@ -92,9 +136,4 @@ function submitHandler(page, shopId) {
 /** @param {FormDataEntryValue | null} value */
 function intervalOf(value) {
   return value === "default" || value === null ? null : Number(value);
-}
-
-/** @param {string} text */
-function capitalize(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

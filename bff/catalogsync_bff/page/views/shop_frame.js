@@ -21,11 +21,25 @@ export function shopFrame(page, shopId, current, content) {
   return h(
     "div",
     { class: "view", key: shopId },
-    h("nav", { class: "breadcrumb", "aria-label": "Breadcrumb" }, h("a", { href: links.shops() }, icon("back"), "All shops")),
+    h(
+      "nav",
+      { class: "breadcrumb", "aria-label": "Breadcrumb" },
+      h("a", { href: links.shops() }, icon("back"), "All shops"),
+    ),
     h(
       "div",
       { class: "shop-head" },
-      h("div", null, h("h1", { tabindex: "-1" }, shopName(details.shop)), h("p", { class: "muted" }, platformName(details.shop.platform), shopName(details.shop) === details.shop.domain ? "" : ` · ${details.shop.domain}`)),
+      h(
+        "div",
+        null,
+        h("h1", { tabindex: "-1" }, shopName(details.shop)),
+        h(
+          "p",
+          { class: "muted" },
+          platformName(details.shop.platform),
+          shopName(details.shop) === details.shop.domain ? "" : ` · ${details.shop.domain}`,
+        ),
+      ),
       shopState(page, shopId),
     ),
     h(
@@ -69,15 +83,30 @@ function missingShop({ state }, shopId) {
   const error = state.statusErrors.get(shopId);
   const isMissing = state.shopsLoad === "ready" || error?.code === "SHOP_NOT_FOUND";
   if (state.shopsLoad !== "loading" && state.shopsLoad !== "ready") {
-    return h("div", { class: "view", key: "error" }, h("h1", { tabindex: "-1" }, "Shop"), problemBox({ reason: state.shopsLoad.code, message: state.shopsLoad.message, tone: "warning" }));
+    return h(
+      "div",
+      { class: "view", key: "error" },
+      h("h1", { tabindex: "-1" }, "Shop"),
+      problemBox({ reason: state.shopsLoad.code, message: state.shopsLoad.message, tone: "warning" }),
+    );
   }
-  if (!isMissing) return h("div", { class: "view", key: "loading" }, h("h1", { class: "visually-hidden", tabindex: "-1" }, "Shop"), skeletons(3, "skeleton-line"));
+  if (!isMissing)
+    return h(
+      "div",
+      { class: "view", key: "loading" },
+      h("h1", { class: "visually-hidden", tabindex: "-1" }, "Shop"),
+      skeletons(3, "skeleton-line"),
+    );
   return h(
     "div",
     { class: "view", key: "missing" },
     h("h1", { class: "visually-hidden", tabindex: "-1" }, "No such shop"),
     emptyState(
-      { iconName: "store", title: "There is no such shop", text: "It was deleted, or it belongs to another account." },
+      {
+        iconName: "store",
+        title: "There is no such shop",
+        text: "It was deleted, or it belongs to another account.",
+      },
       h("a", { class: "button button-primary", href: links.shops() }, "Show the shops"),
     ),
   );

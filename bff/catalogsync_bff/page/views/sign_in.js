@@ -25,7 +25,12 @@ export function serverUnavailable() {
 }
 
 export function starting() {
-  return h("div", { class: "view" }, h("h1", { class: "visually-hidden" }, "Catalog"), h("div", { class: "shop-grid" }, skeletons(3, "skeleton-card")));
+  return h(
+    "div",
+    { class: "view" },
+    h("h1", { class: "visually-hidden" }, "Catalog"),
+    h("div", { class: "shop-grid" }, skeletons(3, "skeleton-card")),
+  );
 }
 
 /**
