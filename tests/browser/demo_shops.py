@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
@@ -10,7 +9,7 @@ from catalogsync.errors.v1 import issue_reason_pb2
 from catalogsync.types.v1 import product_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from tests.browser.scripted_catalog import ScriptedCatalog, progress
+from tests.browser.scripted_catalog import ScriptedCatalog, from_now, progress
 from tests.fakes.catalog_service import timestamp
 
 _PRODUCTS = (
@@ -47,23 +46,23 @@ def add_demo_shops(catalog: ScriptedCatalog, *, pictures: str = "") -> DemoShops
     """
     healthy = catalog.add_shop("linen-and-oak.myshopify.com", name="Linen & Oak")
     catalog.connect(healthy, state=pb.ConnectionHealth.STATE_HEALTHY)
-    catalog.fresh_as_of[healthy.shop_id] = time.time() - 200
+    catalog.fresh_as_of[healthy.shop_id] = from_now(-200)
     catalog.add_items(healthy, demo_items(pictures))
     with_issues = _succeeded(catalog, healthy)
     running = catalog.add_shop("north-coast.myshopify.com", name="North Coast Outfitters")
     catalog.connect(running, state=pb.ConnectionHealth.STATE_HEALTHY)
-    catalog.fresh_as_of[running.shop_id] = time.time() - 3000
+    catalog.fresh_as_of[running.shop_id] = from_now(-3000)
     catalog.add_items(running, demo_items(pictures)[4:])
     active = catalog.add_running(running, items=3120, total=5000)
     active.progress.items_per_second = 184
     active.progress.products.created_count, active.progress.products.updated_count = 12, 41
-    active.progress.estimated_end_time.CopyFrom(timestamp(time.time() + 180))
+    active.progress.estimated_end_time.CopyFrom(from_now(180))
     broken = catalog.add_shop("attic-finds.myshopify.com", name="Attic Finds")
     reason = "ERROR_REASON_SOURCE_UNAUTHORIZED"
     catalog.connect(broken, state=pb.ConnectionHealth.STATE_BROKEN, reason=reason, message="HTTP 401")
     error = status_pb2.Status(code=9, message="SOURCE_UNAUTHORIZED: the shop answered HTTP 401")
     error.details.add().Pack(error_details_pb2.ErrorInfo(reason="SOURCE_UNAUTHORIZED", domain="catalogsync"))
-    catalog.fresh_as_of[broken.shop_id] = time.time() - 90_000
+    catalog.fresh_as_of[broken.shop_id] = from_now(-90_000)
     catalog.add_items(broken, demo_items(pictures)[2:5])
     failed = catalog.add_sync(
         broken, state=pb.Sync.STATE_FAILED, error=error, progress=progress(40, 100, created=40)
@@ -115,7 +114,7 @@ def _succeeded(catalog: ScriptedCatalog, shop: pb.Shop) -> pb.Sync:
             state=pb.Sync.STATE_SUCCEEDED,
             mode=pb.Sync.MODE_INCREMENTAL,
             trigger=pb.Sync.TRIGGER_SCHEDULE,
-            changes_since_time=timestamp(time.time() - minutes * 60 - 3600),
+            changes_since_time=from_now(-minutes * 60 - 3600),
             progress=progress(created + updated, created=created),
         )
         earlier.progress.products.updated_count = updated
@@ -147,7 +146,6 @@ def _succeeded(catalog: ScriptedCatalog, shop: pb.Shop) -> pb.Sync:
 
 def _set_times(sync: pb.Sync, *, began: float, took: float) -> None:
     """Set the times of an ended sync: so many seconds ago, and lasting so many."""
-    now = time.time()
-    sync.create_time.CopyFrom(timestamp(now - began))
-    sync.start_time.CopyFrom(timestamp(now - began))
-    sync.end_time.CopyFrom(timestamp(now - began + took))
+    sync.create_time.CopyFrom(from_now(-began))
+    sync.start_time.CopyFrom(sync.create_time)
+    sync.end_time.CopyFrom(from_now(took - began))

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import io
 import sys
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +16,8 @@ from playwright.async_api import Page, expect
 from tests.browser.chromium import MISSING, find_chromium, running_chromium
 from tests.browser.demo_shops import DemoShops, add_demo_shops
 from tests.browser.pictures import picture_server
-from tests.browser.scripted_catalog import progress
+from tests.browser.scripted_catalog import from_now, progress
 from tests.browser.scripted_system import ScriptedSystem, scripted_system
-from tests.fakes.catalog_service import timestamp
 from tests.waiting import until_found
 
 FOLDER: Final = Path(__file__).parents[2] / "docs" / "screenshots"
@@ -97,13 +95,13 @@ async def take_running(photographer: Photographer, system: ScriptedSystem, shops
         items += rate
         state = progress(items, 5000, created=12, items_per_second=rate or None)
         state.products.updated_count, state.products.unchanged_count = 41, items - 53
-        state.estimated_end_time.CopyFrom(timestamp(time.time() + 150))
+        state.estimated_end_time.CopyFrom(from_now(150))
         await system.catalog.change(shops.active.sync_id, progress=state)
         await asyncio.sleep(1)
     for name in ("sync-running", "sync-running-dark", "sync-running-360"):
         await expect(pages[name].get_by_role("main")).to_contain_text(f"{items:,} of 5,000")
         await photographer.store(pages[name], name)
-    waiting = pb.Waiting(reason=pb.Waiting.REASON_THROTTLED, resume_time=timestamp(time.time() + 42))
+    waiting = pb.Waiting(reason=pb.Waiting.REASON_THROTTLED, resume_time=from_now(42))
     await system.catalog.change(shops.active.sync_id, waiting=waiting)
     await expect(pages["sync-waiting"].get_by_role("main")).to_contain_text("The platform asked for a pause")
     await photographer.store(pages["sync-waiting"], "sync-waiting")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from tests.fakes.catalog_service import FakeCatalog, ShopName, timestamp
+from tests.fakes.catalog_service import FakeCatalog, ShopName
 
 
 class ScriptedCatalog(FakeCatalog):
@@ -15,13 +16,13 @@ class ScriptedCatalog(FakeCatalog):
 
     def __init__(self) -> None:
         super().__init__()
-        self.fresh_as_of: dict[str, float] = {}
-        """By shop_id: seconds since 1970."""
+        self.fresh_as_of: dict[str, Timestamp] = {}
+        """By shop_id."""
 
     def add_shop(self, domain: str = "demo.myshopify.com", *, name: str = "Demo Shop") -> pb.Shop:
         """Register a Shopify shop whose next sync is due in an hour."""
         shop = self.register(pb.ShopRef(platform="shopify", domain=domain), display_name=name, currency_code="USD")
-        schedule = pb.ShopSchedule(next_due_time=timestamp(time.time() + 3600))
+        schedule = pb.ShopSchedule(next_due_time=from_now(3600))
         schedule.incremental_interval.FromSeconds(3600)
         schedule.full_interval.FromSeconds(86_400)
         self.schedules[_key(shop)] = schedule
@@ -70,7 +71,7 @@ class ScriptedCatalog(FakeCatalog):
         if _key(shop) in self.connections:
             status.connection.CopyFrom(self.connections[_key(shop)])
         if shop.shop_id in self.fresh_as_of:
-            status.fresh_as_of_time.CopyFrom(timestamp(self.fresh_as_of[shop.shop_id]))
+            status.fresh_as_of_time.CopyFrom(self.fresh_as_of[shop.shop_id])
         return status
 
     def _record(self, method: str, request: Any, context: Any) -> None:
@@ -80,6 +81,13 @@ class ScriptedCatalog(FakeCatalog):
             if found:
                 request.shop.platform, request.shop.domain = found[0].platform, found[0].domain
         super()._record(method, request, context)
+
+
+def from_now(seconds: float) -> Timestamp:
+    """Return a time so many seconds in the future, or in the past."""
+    stamp = Timestamp()
+    stamp.FromDatetime(datetime.now(UTC) + timedelta(seconds=seconds))
+    return stamp
 
 
 def progress(items: int, total: int | None = None, *, created: int = 0, **fields: Any) -> pb.Progress:

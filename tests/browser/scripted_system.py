@@ -17,6 +17,7 @@ from tests.browser.scripted_catalog import ScriptedCatalog
 from tests.conftest import open_directory
 from tests.e2e.conftest import ROOT, free_port
 from tests.fakes.catalog_service import CatalogServer
+from tests.waiting import until_found
 
 expect.set_options(timeout=TIMEOUT_MILLISECONDS)
 
@@ -47,15 +48,12 @@ class BffProcess:
             **self.settings,
         }
         await self.processes.start(self._name, "-m", "catalogsync_bff", settings=settings)
-        async with asyncio.timeout(60):
-            await _wait_until_ready(f"{self.url}/readyz")
+        await until_found(lambda: _is_ready(f"{self.url}/readyz"))
 
     async def kill(self) -> None:
         """Send SIGKILL, and return once nothing listens any more."""
         self.processes.kill_one(self._name)
-        async with asyncio.timeout(60):
-            while await _is_listening(self.port):
-                await asyncio.sleep(0.05)
+        await until_found(lambda: _is_refused(self.port))
 
     @property
     def _name(self) -> str:
@@ -137,22 +135,20 @@ async def scripted_system(
     assert found == []
 
 
-async def _is_listening(port: int) -> bool:
+async def _is_refused(port: int) -> bool | None:
+    """Return True if nothing listens at the port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
-        return False
+        return True
     writer.close()
-    return True
+    return None
 
 
-async def _wait_until_ready(url: str) -> None:
-    async with aiohttp.ClientSession() as session:
-        while True:
-            try:
-                async with session.get(url) as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(0.05)
+async def _is_ready(url: str) -> bool | None:
+    """Return True if the address answers 200."""
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status == 200 or None
+    except aiohttp.ClientError:
+        return None

@@ -5,15 +5,13 @@ The numbers are of issues of airbytehq/airbyte.
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.failure import Failure
 from google.rpc import error_details_pb2, status_pb2
 from playwright.async_api import Locator, Page, expect
 
-from tests.browser.scripted_catalog import progress
+from tests.browser.scripted_catalog import from_now, progress
 from tests.browser.scripted_system import ScriptedSystem, bar
 from tests.fakes.catalog_service import FailureWithReason, timestamp
 from tests.waiting import until
@@ -71,11 +69,11 @@ async def test_no_error_is_shown_while_the_sync_retries(scripted: ScriptedSystem
     )
     scripted.catalog.add_sync(shop, state=FAILED, error=failure("SOURCE_UNREACHABLE", "the shop timed out"))
     waiting = pb.Waiting(
-        reason=pb.Waiting.REASON_SOURCE_UNREACHABLE, message="HTTP 503", resume_time=timestamp(time.time() + 300)
+        reason=pb.Waiting.REASON_SOURCE_UNREACHABLE, message="HTTP 503", resume_time=from_now(5 * 3600)
     )
     scripted.catalog.add_running(shop, items=40, total=100, waiting=waiting)
     page = await scripted.open(f"shops/{shop.shop_id}")
-    await expect(panel(page)).to_contain_text("The shop does not answer; it is tried again. Continues in 5 min.")
+    await expect(panel(page)).to_contain_text("The shop does not answer; it is tried again. Continues in 5 h.")
     await expect(page.get_by_text("could not be reached")).to_have_count(1)  # In the list of the last syncs.
     await expect(panel(page).get_by_text("could not be reached")).to_have_count(0)
     await page.goto(f"{scripted.bff.url}/#/")
