@@ -106,6 +106,25 @@ def bar(page: Page) -> Locator:
     return page.get_by_role("progressbar", name="Sync progress")
 
 
+async def record_values(page: Page) -> None:
+    """Record each value that a progress bar of the page shows from now on."""
+    await page.evaluate(
+        """() => {
+          window.recordedValues = [];
+          new MutationObserver(() => {
+            const value = document.querySelector('[role=progressbar]')?.getAttribute('aria-valuenow');
+            if (value) window.recordedValues.push(Number(value));
+          }).observe(document.body, {subtree: true, attributes: true, childList: true});
+        }"""
+    )
+
+
+async def recorded_values(page: Page) -> list[int]:
+    """Return the recorded values."""
+    values: list[int] = await page.evaluate("window.recordedValues")
+    return values
+
+
 @asynccontextmanager
 async def scripted_system(
     browser: Browser, *, settings: Mapping[str, str] | None = None

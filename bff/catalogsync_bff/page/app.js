@@ -29,6 +29,8 @@ class App {
     this.stream = null;
     /** @type {"starting" | "unavailable" | {hasDevelopmentLogin: boolean}} What is shown without a session. */
     this.gate = "starting";
+    /** Tells the other tabs that the session has ended. */
+    this.sessionChannel = new BroadcastChannel("catalogsync session");
     this.isRenderScheduled = false;
     this.ticks = 0;
     this.retryTimer = 0;
@@ -41,6 +43,7 @@ class App {
     });
     addEventListener("hashchange", () => this.changeRoute());
     document.addEventListener("visibilitychange", () => this.page?.state.refresh());
+    this.sessionChannel.addEventListener("message", () => this.checkSession());
     setInterval(() => this.tick(), TICK_MILLISECONDS);
     this.renderNow();
     this.checkSession();
@@ -117,6 +120,7 @@ class App {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
     }
+    this.sessionChannel.postMessage("ended");
     await this.checkSession();
   }
 

@@ -185,7 +185,8 @@ export class CatalogState {
       if (!(error instanceof ApiError)) throw error;
       this.statusErrors.set(shopId, error);
       if (error.code === "SHOP_NOT_FOUND" || error.code === "SHOP_BEING_DELETED") this.removeShop(shopId);
-      else if (error.status !== 401) setTimeout(() => this.requestStatus(shopId), RETRY_MILLISECONDS);
+      else if (error.status !== 401 && !this.isStale)
+        setTimeout(() => this.requestStatus(shopId), RETRY_MILLISECONDS);
     }
     this.notify({ kind: "other" });
   }

@@ -45,7 +45,7 @@ export class SharedStream {
 
   open() {
     // Locks exist in secure contexts only; without them each tab has a stream of its own.
-    if (!navigator.locks || !("BroadcastChannel" in globalThis)) {
+    if (!navigator.locks) {
       this.lead();
       return;
     }

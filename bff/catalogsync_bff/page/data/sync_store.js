@@ -58,8 +58,7 @@ export class SyncStore {
     this.unconfirmed.delete(sync.sync_id);
     const known = this.syncs.get(sync.sync_id);
     // The position in the queue changes without a new revision.
-    const isOlder =
-      known !== undefined && (sync.revision < known.revision || (hasEnded(known) && !hasEnded(sync)));
+    const isOlder = known !== undefined && sync.revision < known.revision;
     if (isOlder) return false;
     this.syncs.set(sync.sync_id, completeSync(sync));
     this.prune();
