@@ -135,11 +135,14 @@ async def test_a_large_deletion_is_allowed_by_a_person_only(scripted: ScriptedSy
     sync = scripted.catalog.add_sync(shop, state=pb.Sync.STATE_FAILED)
     sync.error.CopyFrom(mass_delete_blocked())
     page = await scripted.open(f"shops/{shop.shop_id}")
+    changes: list[str] = []
+    page.on("request", lambda request: changes.append(request.url) if request.method != "GET" else None)
     await page.get_by_role("button", name="Allow the deletion").click()
     await expect(page.get_by_role("dialog")).to_contain_text("may mark 4,000 products as deleted")
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await expect(page.get_by_role("button", name="Allow the deletion")).to_be_focused()
+    assert changes == []
     await page.keyboard.press("Enter")
     await page.get_by_role("button", name="Start and delete").click()
     await until(lambda: started(scripted) == [True])

@@ -132,13 +132,13 @@ async def test_a_sync_that_is_not_stored_any_more_disappears(scripted: ScriptedS
 
 async def test_the_end_of_the_session_leads_to_the_sign_in(scripted: ScriptedSystem) -> None:
     """In every tab; nothing of the shops stays visible."""
-    add_demo_shops(scripted.catalog)
+    scripted.catalog.add_shop()
     context = await scripted.new_context()
     one = await scripted.open(context=context)
     other = await scripted.open(context=context)
-    await expect(other.get_by_role("link", name="Linen & Oak")).to_be_visible()
+    await expect(other.get_by_role("link", name="Demo Shop")).to_be_visible()
     # The first tab has the stream, which the server does not end at once.
     await other.get_by_role("button", name="Sign out").click()
     for tab in (one, other):
         await expect(tab.get_by_role("button", name="Open the demo")).to_be_visible()
-        await expect(tab.get_by_text("Linen & Oak")).to_have_count(0)
+        await expect(tab.get_by_text("Demo Shop")).to_have_count(0)
