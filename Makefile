@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-bff run-bff
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-bff run-bff screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -240,6 +240,9 @@ run-catalog: $(BIN)/.synced ## Run catalog_svc with the settings of the environm
 
 run-bff: $(BIN)/.synced ## Run the BFF and its page with the settings of the environment (BFF_DEV_LOGIN=1: without a platform)
 	$(BIN)/python -m catalogsync_bff
+
+screenshots: $(BIN)/.synced ## Draw docs/screenshots: the states of the page, in chromium (apt-get install chromium)
+	@$(BIN)/python -m tests.browser.screenshots
 
 run-connector: $(BIN)/.synced ## Run connector_svc with the settings of the environment
 	$(BIN)/python -m connector_svc

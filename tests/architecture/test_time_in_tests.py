@@ -14,6 +14,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 MAY_SLEEP = {
     "waiting.py": "polls for conditions",
+    "browser/screenshots.py": "draws a sync that runs for some seconds",
     "chaos/nemesis.py": "breaks processes at random times",
     "chaos/workload.py": "uses the system as people do, at random times",
     "chaos/recovery.py": "a benchmark of how long a recovery takes",
