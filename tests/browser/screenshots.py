@@ -27,7 +27,7 @@ _RATES: Final = (0, 60, 150, 190, 210, 205, 196, 214, 120, 90, 170, 200, 208, 19
 """Items per second of the running sync, one second each."""
 
 
-class Photographer:
+class ScreenshotFolder:
     """Opens views and stores what they show."""
 
     def __init__(self, system: ScriptedSystem, folder: Path) -> None:
@@ -62,33 +62,31 @@ async def _is_complete(page: Page) -> bool | None:
     return bool(await page.evaluate(script)) or None
 
 
-async def take_ended(photographer: Photographer, shops: DemoShops) -> None:
+async def take_ended(screenshots: ScreenshotFolder, shops: DemoShops) -> None:
     """Store the views in which nothing moves."""
     healthy = f"shops/{shops.healthy.shop_id}"
     for name, options in (("shops", {}), ("shops-dark", {"scheme": "dark"}), ("shops-360", {"width": 360})):
-        await photographer.take(name, "", "1 needs attention", pictures=10, **options)
-    await photographer.take("sync-succeeded", healthy, "31 changed")
-    await photographer.take("sync-failed", f"shops/{shops.broken.shop_id}", "Connect the shop again")
-    await photographer.take("first-sync", f"shops/{shops.new.shop_id}", "Start the first sync")
-    await photographer.take("history", f"{healthy}/syncs", "31 changed")
-    await photographer.take(
-        "issues", f"{healthy}/syncs/{shops.with_issues.sync_id}", "A required field is missing"
-    )
-    await photographer.take("catalog", f"{healthy}/catalog?deleted=1", "Leather Belt", pictures=7)
-    await photographer.take("catalog-360", f"{healthy}/catalog", "Linen Shirt", pictures=6, width=360)
-    await photographer.take("item", f"{healthy}/items/4203", "LO-1003", pictures=1)
-    await photographer.take("nothing-found", f"{healthy}/catalog?text=teapot", "Nothing found")
-    await photographer.take("settings", f"{healthy}/settings", "Automatic syncs")
+        await screenshots.take(name, "", "1 needs attention", pictures=10, **options)
+    await screenshots.take("sync-succeeded", healthy, "31 changed")
+    await screenshots.take("sync-failed", f"shops/{shops.broken.shop_id}", "Connect the shop again")
+    await screenshots.take("first-sync", f"shops/{shops.new.shop_id}", "Start the first sync")
+    await screenshots.take("history", f"{healthy}/syncs", "31 changed")
+    await screenshots.take("issues", f"{healthy}/syncs/{shops.with_issues.sync_id}", "A required field is missing")
+    await screenshots.take("catalog", f"{healthy}/catalog?deleted=1", "Leather Belt", pictures=7)
+    await screenshots.take("catalog-360", f"{healthy}/catalog", "Linen Shirt", pictures=6, width=360)
+    await screenshots.take("item", f"{healthy}/items/4203", "LO-1003", pictures=1)
+    await screenshots.take("nothing-found", f"{healthy}/catalog?text=teapot", "Nothing found")
+    await screenshots.take("settings", f"{healthy}/settings", "Automatic syncs")
 
 
-async def take_running(photographer: Photographer, system: ScriptedSystem, shops: DemoShops) -> None:
+async def take_running(screenshots: ScreenshotFolder, system: ScriptedSystem, shops: DemoShops) -> None:
     """Store a sync that runs, in both colour schemes, and then waits."""
     path = f"shops/{shops.running.shop_id}"
     pages = {
-        "sync-running": await photographer.open(path),
-        "sync-running-dark": await photographer.open(path, scheme="dark"),
-        "sync-running-360": await photographer.open(path, width=360),
-        "sync-waiting": await photographer.open(path),
+        "sync-running": await screenshots.open(path),
+        "sync-running-dark": await screenshots.open(path, scheme="dark"),
+        "sync-running-360": await screenshots.open(path, width=360),
+        "sync-waiting": await screenshots.open(path),
     }
     items = 1200
     for rate in _RATES:
@@ -100,26 +98,26 @@ async def take_running(photographer: Photographer, system: ScriptedSystem, shops
         await asyncio.sleep(1)
     for name in ("sync-running", "sync-running-dark", "sync-running-360"):
         await expect(pages[name].get_by_role("main")).to_contain_text(f"{items:,} of 5,000")
-        await photographer.store(pages[name], name)
+        await screenshots.store(pages[name], name)
     waiting = pb.Waiting(reason=pb.Waiting.REASON_THROTTLED, resume_time=from_now(42))
     await system.catalog.change(shops.active.sync_id, waiting=waiting)
     await expect(pages["sync-waiting"].get_by_role("main")).to_contain_text("The platform asked for a pause")
-    await photographer.store(pages["sync-waiting"], "sync-waiting")
+    await screenshots.store(pages["sync-waiting"], "sync-waiting")
 
 
-async def take_disconnected(photographer: Photographer, system: ScriptedSystem, shops: DemoShops) -> None:
+async def take_disconnected(screenshots: ScreenshotFolder, system: ScriptedSystem, shops: DemoShops) -> None:
     """Store the sign-in, and a page whose server is gone."""
     context = await system.new_context(viewport={"width": _WIDTH, "height": 640})
     page = await context.new_page()
     await page.goto(system.bff.url)
     await expect(page.get_by_role("button", name="Open the demo")).to_be_visible()
-    await photographer.store(page, "sign-in")
-    page = await photographer.open(f"shops/{shops.running.shop_id}")
+    await screenshots.store(page, "sign-in")
+    page = await screenshots.open(f"shops/{shops.running.shop_id}")
     await expect(page.get_by_text("Live", exact=True)).to_be_visible()
     await until_found(lambda: _is_complete(page))
     await system.bff.kill()
     await expect(page.get_by_text("The connection is lost.")).to_be_visible()
-    await photographer.store(page, "connection-lost")
+    await screenshots.store(page, "connection-lost")
 
 
 async def main(folder: Path) -> int:
@@ -134,10 +132,10 @@ async def main(folder: Path) -> int:
         scripted_system(browser, settings={"BFF_IMAGE_HOSTS": pictures}) as system,
     ):
         shops = add_demo_shops(system.catalog, pictures=f"http://{pictures}")
-        photographer = Photographer(system, folder)
-        await take_ended(photographer, shops)
-        await take_running(photographer, system, shops)
-        await take_disconnected(photographer, system, shops)
+        screenshots = ScreenshotFolder(system, folder)
+        await take_ended(screenshots, shops)
+        await take_running(screenshots, system, shops)
+        await take_disconnected(screenshots, system, shops)
     return 0
 
 

@@ -25,7 +25,7 @@ async def test_progress_is_shown_long_before_the_end(scripted: ScriptedSystem) -
     sync = scripted.catalog.add_running(shop, items=0, total=5000)
     page = await scripted.open(f"shops/{shop.shop_id}")
     await expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    # From here on only the stream can bring news.
+    # From here on only the stream delivers changes.
     await page.route("**/status", lambda route: route.abort())
     for items, percent in ((1200, 24), (1250, 25), (3600, 72)):
         await scripted.catalog.change(sync.sync_id, progress=progress(items, 5000))

@@ -69,7 +69,7 @@ async def test_a_first_sync_from_the_click_to_the_pictures(chromium: Browser) ->
         await expect(page.get_by_role("heading", level=2).first).to_contain_text(title.split("\n")[0])
 
 
-async def test_a_sync_is_watched_across_the_death_of_the_catalog(chromium: Browser) -> None:
+async def test_a_sync_is_watched_while_its_replica_is_killed_and_replaced(chromium: Browser) -> None:
     """kill -9 of the replica in the middle of a sync: another one continues it, and the page shows its end."""
     async with whole_system(chromium, products=750, latency_ms=300) as whole:
         page, system = whole.page, whole.system

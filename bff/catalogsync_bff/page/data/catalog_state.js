@@ -123,8 +123,8 @@ export class CatalogState {
   applySync(sync) {
     const before = this.syncs.syncs.get(sync.sync_id) ?? null;
     if (!this.syncs.apply(sync)) return;
-    const isNews = hasEnded(sync) && before !== null && !hasEnded(before);
-    if (isNews || !this.shops.has(sync.shop.shop_id)) this.requestStatus(sync.shop.shop_id);
+    const hasJustEnded = hasEnded(sync) && before !== null && !hasEnded(before);
+    if (hasJustEnded || !this.shops.has(sync.shop.shop_id)) this.requestStatus(sync.shop.shop_id);
     this.notify({ kind: "sync", sync: this.syncs.syncs.get(sync.sync_id) ?? sync, before });
   }
 

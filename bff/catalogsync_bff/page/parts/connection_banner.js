@@ -7,7 +7,7 @@ import { icon } from "./icons.js";
 
 /** @typedef {import("../data/catalog_state.js").CatalogState} CatalogState */
 
-/** A connection that is replaced at once is no news. */
+/** A connection that is replaced at once is not reported. */
 export const BANNER_DELAY_MILLISECONDS = 1000;
 
 /**
