@@ -116,7 +116,7 @@ async def take_disconnected(screenshots: ScreenshotFolder, system: ScriptedSyste
     await expect(page.get_by_text("Live", exact=True)).to_be_visible()
     await until_found(lambda: _is_complete(page))
     await system.bff.kill()
-    await expect(page.get_by_text("The connection is lost.")).to_be_visible()
+    await expect(page.get_by_text("The connection is lost.", exact=True)).to_be_visible()
     await screenshots.store(page, "connection-lost")
 
 

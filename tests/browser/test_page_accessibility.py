@@ -65,7 +65,7 @@ async def test_axe_finds_no_violation_while_signed_out_or_disconnected(scripted:
     await page.goto(f"{scripted.bff.url}/#/shops/{shops.running.shop_id}")
     await expect(page.get_by_text("3,120 of 5,000").first).to_be_visible()
     await scripted.bff.kill()
-    await expect(page.get_by_text("The connection is lost.")).to_be_visible()
+    await expect(page.get_by_text("The connection is lost.", exact=True)).to_be_visible()
     assert await violations(page) == []
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
 

@@ -77,11 +77,11 @@ async def test_a_killed_bff_is_replaced_without_a_step_backwards(scripted: Scrip
     await expect(bar(page)).to_have_attribute("aria-valuenow", "50")
     await record_values(page)
     await scripted.bff.kill()
-    await expect(page.get_by_text("The connection is lost.")).to_be_visible()
+    await expect(page.get_by_text("The connection is lost.", exact=True)).to_be_visible()
     await scripted.catalog.change(sync.sync_id, progress=progress(800, 1000))
     await scripted.bff.start()
     await expect(bar(page)).to_have_attribute("aria-valuenow", "80")
-    await expect(page.get_by_text("The connection is lost.")).to_have_count(0)
+    await expect(page.get_by_text("The connection is lost.", exact=True)).to_have_count(0)
     values = await recorded_values(page)
     assert values == sorted(values)
 
