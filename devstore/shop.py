@@ -13,7 +13,7 @@ from aiohttp import web
 from devstore.bigcommerce.api import BigCommerceApi
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Platform
-from devstore.catalog.sample_data import png
+from devstore.catalog.pictures import product_picture
 from devstore.faults import ORIGINAL_REPLY, Fault
 from devstore.feed.api import FeedApi
 from devstore.feed.quirks import FeedQuirk
@@ -145,8 +145,12 @@ class Shop:
 
     def _image(self, path: str) -> web.Response:
         name, dot, suffix = path.removeprefix("images/").partition(".")
-        if (dot + suffix) != ".png" or not name.isdecimal() or not self.catalog.has_image(int(name)):
+        is_image = (dot + suffix) == ".png" and name.isdecimal()
+        product = self.catalog.product_of_image(int(name)) if is_image else None
+        if product is None:
             return web.Response(status=404, text="no such image")
         self.requests.images += 1
         headers = {"Cache-Control": "public, max-age=31536000"}
-        return web.Response(body=png(int(name)), content_type="image/png", headers=headers)
+        return web.Response(
+            body=product_picture(int(name), product.product_type), content_type="image/png", headers=headers
+        )

@@ -108,9 +108,11 @@ class Catalog:
         index = cast("int", self._generator.ids.index_of_product(product_id))
         return self._build(index) if index < self.spec.products else None
 
-    def has_image(self, image_id: int) -> bool:
+    def product_of_image(self, image_id: int) -> Product | None:
+        """Return the product that has the image."""
         product = self.product(self._generator.ids.product_of_image(image_id))
-        return product is not None and any(image.id == image_id for image in product.images)
+        has_it = product is not None and any(image.id == image_id for image in product.images)
+        return product if has_it else None
 
     def products(self) -> Iterator[Product]:
         """Iterate over all products, trashed ones included, in order of ids."""

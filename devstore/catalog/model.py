@@ -42,7 +42,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image; its colours depend on its id (`sample_data.png`)."""
+    """An image; its colours depend on its id, its shape on the product type (`pictures.product_picture`)."""
 
     id: int
     alt: str

@@ -1,8 +1,7 @@
-"""Deterministic sample data: seeded random bits, the vocabulary of generated catalogs, and PNG images."""
+"""Deterministic sample data: seeded random bits, and the vocabulary of generated catalogs."""
 
 from __future__ import annotations
 
-import struct
 import zlib
 
 # -- random bits
@@ -52,23 +51,3 @@ MATERIALS = (
     "Cotton", "Linen", "Wool", "Hemp", "Silk", "Denim", "Fleece", "Bamboo", "Leather", "Nylon",
     "Canvas", "Cork", "Felt",
 )  # fmt: skip
-
-
-# -- images
-
-IMAGE_SIDE_PIXELS = 64
-
-
-def png(image_id: int) -> bytes:
-    """Return a valid PNG of 64 x 64 pixels in two colours that depend on the id alone; under 200 bytes."""
-    bits = splitmix64(0, image_id)
-    background, bar = (bits & 0xFFFFFF).to_bytes(3, "big"), (bits >> 24 & 0xFFFFFF).to_bytes(3, "big")
-    edge = IMAGE_SIDE_PIXELS // 4 + (bits >> 48) % (IMAGE_SIDE_PIXELS // 2)
-    row = b"\x00" + background * edge + bar * (IMAGE_SIDE_PIXELS - edge)
-    header = struct.pack(">IIBBBBB", IMAGE_SIDE_PIXELS, IMAGE_SIDE_PIXELS, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(row * IMAGE_SIDE_PIXELS)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstore.catalog.model import Image, Product, Variant
-from devstore.catalog.sample_data import IMAGE_SIDE_PIXELS
+from devstore.catalog.pictures import SIDE_PIXELS
 from devstore.shopify.context import (
     MAX_PAGE_SIZE,
     MAX_PAGE_SIZE_OF_ONE_PRODUCT,
@@ -91,8 +91,8 @@ def image_object(image: Image, info: Info) -> dict[str, Any]:
         "id": gid("ImageSource", image.id),
         "url": context.image_url(image.id),
         "altText": image.alt,
-        "width": IMAGE_SIDE_PIXELS,
-        "height": IMAGE_SIDE_PIXELS,
+        "width": SIDE_PIXELS,
+        "height": SIDE_PIXELS,
     }
 
 

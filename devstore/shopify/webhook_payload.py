@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from devstore.catalog.model import Image, Product, Variant
-from devstore.catalog.sample_data import IMAGE_SIDE_PIXELS
+from devstore.catalog.pictures import SIDE_PIXELS
 from devstore.shopify.scalars import format_datetime, gid
 
 MAX_VARIANTS = 100
@@ -111,8 +111,8 @@ def _image(product: Product, image: Image, position: int, site: str) -> dict[str
         "created_at": format_datetime(product.created),
         "updated_at": format_datetime(product.created),
         "admin_graphql_api_id": gid("ProductImage", image.id),
-        "width": IMAGE_SIDE_PIXELS,
-        "height": IMAGE_SIDE_PIXELS,
+        "width": SIDE_PIXELS,
+        "height": SIDE_PIXELS,
         "src": f"{site}/images/{image.id}.png",
         "variant_ids": [variant.id for variant in product.variants if variant.image_id == image.id],
     }

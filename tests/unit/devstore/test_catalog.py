@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -11,7 +9,6 @@ import pytest
 
 from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Kind, Platform, ProductRow
-from devstore.catalog.sample_data import png
 from devstore.spec import ShopSpec, VariantRange
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -142,12 +139,3 @@ def test_a_product_is_deleted_with_its_variants() -> None:
     assert shop_catalog.product(product.id) is None
     assert shop_catalog.variant(product.variants[0].id) is None
     assert shop_catalog.variant_count == count - 100
-
-
-def test_an_image_is_a_valid_png_that_depends_on_its_id() -> None:
-    image = png(7)
-    assert (image, image != png(8)) == (png(7), True)
-    width, height = struct.unpack(">II", image[16:24])
-    data = image[image.index(b"IDAT") + 4 : image.index(b"IEND") - 8]
-    assert len(zlib.decompress(data)) == height * (1 + width * 3)
-    assert len(image) < 300
