@@ -27,7 +27,7 @@ class KnownSyncs:
         yield from self.active.values()
 
     def apply(self, snapshot: Snapshot) -> bool:
-        """Take a snapshot and return whether it is news."""
+        """Take a snapshot and return whether it replaces a known one."""
         ended = self._ended.get(snapshot.shop_id)
         known = ended if ended and ended.sync_id == snapshot.sync_id else self.active.get(snapshot.sync_id)
         if not snapshot.replaces(known):
@@ -45,14 +45,14 @@ class KnownSyncs:
         return True
 
     def remove_sync(self, sync_id: str) -> None:
-        """Forget a sync."""
+        """Remove a sync."""
         self.active.pop(sync_id, None)
         for shop_id, snapshot in list(self._ended.items()):
             if snapshot.sync_id == sync_id:
                 del self._ended[shop_id]
 
     def remove_shop(self, shop_id: str) -> list[str]:
-        """Forget the syncs of a shop; return the ids of those that were active."""
+        """Remove the syncs of a shop; return the ids of those that were active."""
         self._ended.pop(shop_id, None)
         removed = [one.sync_id for one in self.active.values() if one.shop_id == shop_id]
         for sync_id in removed:

@@ -55,7 +55,7 @@ class Mailbox:
         self._arrived.set()
 
     def take(self) -> list[Event]:
-        """Return the pending events and forget them."""
+        """Return the pending events and remove them."""
         events = list(self._slots.values())
         self._slots.clear()
         if not self._closed:

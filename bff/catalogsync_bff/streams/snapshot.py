@@ -39,7 +39,7 @@ class Snapshot:
         )
 
     def replaces(self, known: Snapshot | None) -> bool:
-        """Return whether this is news to somebody who knows another snapshot of the sync: revisions never fall."""
+        """Return whether a reader of another snapshot of the sync must get this one: revisions never fall."""
         if known is None or self.revision > known.revision:
             return True
         return self.revision == known.revision and self.queue_position not in (None, known.queue_position)

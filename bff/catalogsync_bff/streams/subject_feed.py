@@ -99,7 +99,7 @@ class SubjectFeed:
                 self.idle_since = asyncio.get_running_loop().time()
 
     def apply(self, snapshot: Snapshot) -> None:
-        """Take a snapshot of a sync and deliver it if it is news."""
+        """Take a snapshot of a sync and deliver it if it is newer."""
         if not self._syncs.apply(snapshot):
             return
         if self._caught_up:
