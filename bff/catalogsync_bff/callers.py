@@ -28,7 +28,7 @@ class Caller:
     """Who makes a request, and the catalog as seen with its rights."""
 
     subject: str
-    """Tells callers apart that see different shops: that of the session, or a digest of the token."""
+    """Identifies callers that see the same shops: that of the session, or a digest of the token."""
     catalog: CatalogClient
     session: Session | None
     """None: the caller has sent a token, which catalog_svc verifies with each call."""

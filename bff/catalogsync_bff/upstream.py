@@ -53,7 +53,7 @@ class Upstream:
         """Create the upstream.
 
         Args:
-            client: any client of the channel; it is closed by whoever has opened it.
+            client: any client of the channel; its owner closes it.
             service_secret: "name:secret"; "": the catalog runs without authentication.
             tokens: makes the tokens of merchants; None: only sessions that see all shops are possible.
         """

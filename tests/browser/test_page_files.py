@@ -28,7 +28,7 @@ def test_the_scripts_stay_below_60_kb_compressed() -> None:
 
 
 def test_no_file_names_another_origin() -> None:
-    """The page works in a network without the internet, and tells no third party who looks at it."""
+    """The page works in a network without the internet, and sends nothing to a third party."""
     allowed = {"http://www.w3.org/2000/svg"}
     for file in [*files(".js"), *files(".css"), *files(".html"), *files(".svg")]:
         found = set(re.findall(r"https?://[\w./-]+", file.read_text(encoding="utf-8")))

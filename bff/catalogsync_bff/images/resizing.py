@@ -46,7 +46,7 @@ def resize(content: bytes, *, size: int, output: OutputFormat) -> bytes:
     except Image.DecompressionBombError:
         raise _too_many_pixels() from None
     except Exception as error:
-        # Decoders raise whatever they stumble upon: OSError, SyntaxError, struct.error, ZeroDivisionError.
+        # Decoders raise many kinds of errors: OSError, SyntaxError, struct.error, ZeroDivisionError.
         raise ImageUnusable(f"the content cannot be decoded ({type(error).__name__})") from None
 
 

@@ -21,7 +21,7 @@ _MAX_CONCURRENT: Final = 64
 
 
 class WebhookRoutes:
-    """Routes of webhooks. Whoever calls them has no session: the signature is verified instead."""
+    """Routes of webhooks. Their callers have no session: the signature is verified instead."""
 
     def __init__(self, service: CatalogClient) -> None:
         self._service = service

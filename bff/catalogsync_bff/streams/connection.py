@@ -1,4 +1,4 @@
-"""Tells browsers when the connection to catalog_svc is interrupted for longer than a moment."""
+"""Reports to browsers when the connection to catalog_svc is interrupted for longer than a moment."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class ServiceSecret:
 
 
 class TokenFile:
-    """A token in a file, which is read before each call: whoever renews the token replaces the file."""
+    """A token in a file, which is read before each call: the file is replaced when the token is renewed."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
