@@ -60,7 +60,8 @@ class CatalogSettings(ServiceSettings):
     `database_url` has the role of the tables' owner, whom row-level security does not bind."""
     text_search: bool = False
     """Whether `migrate` creates the indexes for text search, if the database has the extensions, or drops them."""
-    max_running_syncs: int = Field(default=8, ge=1, le=500)
+    max_running_syncs: int = Field(default=8, ge=0, le=500)
+    """Syncs that this replica runs at the same time; 0: it serves clients only."""
     max_running_per_platform: int = Field(default=6, ge=1, le=500)
     max_watchers: int = Field(default=10_000, ge=1)
     max_watchers_per_shop: int = Field(default=20, ge=1)
@@ -74,8 +75,8 @@ class CatalogSettings(ServiceSettings):
     """Between two starts of syncs of one shop in the long run; zero: no limit."""
     start_sync_burst: int = Field(default=5, ge=1)
     """Starts of one shop that need not wait."""
-    max_running_refreshes: int = Field(default=8, ge=1, le=500)
-    """Shops whose products are read by their ids at the same time, by this replica."""
+    max_running_refreshes: int = Field(default=8, ge=0, le=500)
+    """Shops whose products are read by their ids at the same time, by this replica; 0: none."""
     max_refreshes_per_platform: int = Field(default=6, ge=1, le=500)
     webhooks_per_second: float = Field(default=50, ge=0)
     """Verified deliveries of each shop; 0: no limit."""

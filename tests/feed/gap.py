@@ -125,8 +125,11 @@ async def _start_replicas(stack: AsyncExitStack, postgres: Postgres, directory: 
             "CATALOG_DATABASE_URL": service_url(postgres.url),
             "CATALOG_CONNECTOR_ADDRESS": f"{HOST}:1",
             "CATALOG_HEARTBEAT_INTERVAL": "500ms",
+            # The writers use the queues of syncs and of refreshes themselves.
+            "CATALOG_MAX_RUNNING_SYNCS": "0",
+            "CATALOG_MAX_RUNNING_REFRESHES": "0",
         }
-        command = ("-m", "tests.feed.reading_replica")
+        command = ("-m", "catalog_svc")
         instance = Instance(name, CATALOG_SERVICE, port, command, settings, directory / f"{name}.log")
         stack.push_async_callback(instance.stop)
         await instance.start()

@@ -1,4 +1,7 @@
-"""catalog_svc in this process, over gRPC and without a connector."""
+"""catalog_svc in this process, over gRPC and without a connector.
+
+It runs no syncs and no refreshes, which it would claim before a test does.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ from tests.pgbouncer import is_pooled
 
 @asynccontextmanager
 async def service(database_url: str, **settings: Any) -> AsyncIterator[CatalogServiceStub]:
-    """Run catalog_svc with the default limits unless `settings` say otherwise."""
+    """Run catalog_svc, with the default limits of clients unless `settings` say otherwise."""
     configured = CatalogSettings(
         database_url=SecretStr(database_url),
         database_pooled=is_pooled(database_url),
         listen_address=ListenAddress("127.0.0.1:0"),
         connector_address="127.0.0.1:1",
         stop_grace=timedelta(seconds=1),
-        **settings,
+        **{"max_running_syncs": 0, "max_running_refreshes": 0, **settings},
     )
     async with bootstrap.running(configured) as port, open_channel(f"127.0.0.1:{port}") as channel:
         yield CatalogServiceStub(channel)

@@ -91,7 +91,7 @@ async def test_an_unmigrated_database_is_refused_until_the_migrate_command_was_r
     [
         ({"LISTEN_ADDRESS": "nowhere"}, "CATALOG_LISTEN_ADDRESS: expected host:port"),
         ({"LEASE_TTL": "soon"}, "CATALOG_LEASE_TTL: expected a duration"),
-        ({"MAX_RUNNING_SYNCS": "0"}, "CATALOG_MAX_RUNNING_SYNCS:"),
+        ({"MAX_RUNNING_SYNCS": "-1"}, "CATALOG_MAX_RUNNING_SYNCS:"),
     ],
 )
 async def test_a_wrong_setting_is_reported_in_one_line_that_names_it(

@@ -143,7 +143,7 @@ async def test_a_follower_of_syncs_gets_those_that_are_active_then_each_new_stat
     created = await world.create_sync()
     ended = await world.create_sync(OTHER)
     await world.commands.cancel(ended.sync_id)
-    async with service(database_url, max_running_syncs=1, max_running_per_platform=1) as stub:
+    async with service(database_url) as stub:
         stream = Stream(stub.WatchSyncs(pb.WatchSyncsRequest()))
         await stream.until_caught_up()
         assert {sync.sync_id for sync in stream.syncs} == {str(created.sync_id)}
