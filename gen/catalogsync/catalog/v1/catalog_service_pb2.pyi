@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from catalogsync.catalog.v1 import analysis_pb2 as _analysis_pb2
 from catalogsync.errors.v1 import error_reason_pb2 as _error_reason_pb2
 from catalogsync.errors.v1 import issue_reason_pb2 as _issue_reason_pb2
 from catalogsync.types.v1 import product_pb2 as _product_pb2
@@ -122,6 +123,7 @@ class ShopDetails(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     WEBHOOKS_FIELD_NUMBER: _builtins.int
+    ANALYZERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def shop(self) -> Global___Shop:
         """The shop."""
@@ -152,6 +154,10 @@ class ShopDetails(_message.Message):
     def webhooks(self) -> Global___WebhookHealth:
         """Whether its webhooks work, as far as the catalog knows."""
 
+    @_builtins.property
+    def analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The analyzers that are switched on, by name."""
+
     def __init__(
         self,
         *,
@@ -162,10 +168,11 @@ class ShopDetails(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         webhooks: Global___WebhookHealth | None = ...,
+        analyzers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time", "webhooks", b"webhooks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connection", b"connection", "create_time", b"create_time", "same_store_shop_ids", b"same_store_shop_ids", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time", "webhooks", b"webhooks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "connection", b"connection", "create_time", b"create_time", "same_store_shop_ids", b"same_store_shop_ids", "schedule", b"schedule", "shop", b"shop", "update_time", b"update_time", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1036,6 +1043,7 @@ class Item(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     FEED_POSITION_FIELD_NUMBER: _builtins.int
+    ANALYSIS_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     """The platform's id of the variant, or of the product if it has no variants."""
     product_id: _builtins.str
@@ -1102,6 +1110,10 @@ class Item(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """When the sync found that the platform no longer has it; absent if it exists."""
 
+    @_builtins.property
+    def analysis(self) -> _analysis_pb2.ItemAnalysis:
+        """The analysis of its image; absent while no analyzer is switched on for the shop, and if the item is deleted."""
+
     def __init__(
         self,
         *,
@@ -1130,10 +1142,11 @@ class Item(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         feed_position: _builtins.int = ...,
+        analysis: _analysis_pb2.ItemAnalysis | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "price", b"price", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "analysis", b"analysis", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "price", b"price", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "available", b"available", "barcode", b"barcode", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "feed_position", b"feed_position", "image_url", b"image_url", "item_id", b"item_id", "options", b"options", "position", b"position", "price", b"price", "product_id", b"product_id", "product_status", b"product_status", "product_title", b"product_title", "product_type", b"product_type", "product_url", b"product_url", "sellable_without_stock", b"sellable_without_stock", "sku", b"sku", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "vendor", b"vendor", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity", "analysis", b"analysis", "available", b"available", "barcode", b"barcode", "compare_at_price", b"compare_at_price", "create_time", b"create_time", "delete_time", b"delete_time", "feed_position", b"feed_position", "image_url", b"image_url", "item_id", b"item_id", "options", b"options", "position", b"position", "price", b"price", "product_id", b"product_id", "product_status", b"product_status", "product_title", b"product_title", "product_type", b"product_type", "product_url", b"product_url", "sellable_without_stock", b"sellable_without_stock", "sku", b"sku", "source_update_time", b"source_update_time", "stock_quantity", b"stock_quantity", "title", b"title", "update_time", b"update_time", "vendor", b"vendor", "weight", b"weight", "weight_unit", b"weight_unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__stock_quantity: _TypeAlias = _typing.Literal["stock_quantity"]  # noqa: Y015
     _WhichOneofArgType__stock_quantity: _TypeAlias = _typing.Literal["_stock_quantity", b"_stock_quantity"]  # noqa: Y015
@@ -1617,6 +1630,7 @@ class GetStatusResponse(_message.Message):
     CONNECTION_FIELD_NUMBER: _builtins.int
     SCHEDULE_FIELD_NUMBER: _builtins.int
     LAST_AUDIT_FIELD_NUMBER: _builtins.int
+    ANALYSIS_FIELD_NUMBER: _builtins.int
     product_count: _builtins.int
     """Stored products that are not deleted."""
     item_count: _builtins.int
@@ -1624,7 +1638,7 @@ class GetStatusResponse(_message.Message):
     item_with_image_count: _builtins.int
     """Those of them with an image of their own or of their product."""
     analyzed_item_count: _builtins.int
-    """Those of them that were analyzed in their current form; absent while the catalog does not analyze."""
+    """Those of them whose image was analyzed: analysis.analyzed_item_count; absent while no analyzer is switched on."""
     @_builtins.property
     def shop(self) -> Global___Shop:
         """The whole shop."""
@@ -1663,6 +1677,10 @@ class GetStatusResponse(_message.Message):
     def last_audit(self) -> Global___AuditSummary:
         """The last audit, by VerifyCatalog or by the schedule of audits; absent if there was none."""
 
+    @_builtins.property
+    def analysis(self) -> _analysis_pb2.AnalysisCounts:
+        """Items by the state of their analysis; absent while no analyzer is switched on for the shop."""
+
     def __init__(
         self,
         *,
@@ -1679,10 +1697,11 @@ class GetStatusResponse(_message.Message):
         connection: Global___ConnectionHealth | None = ...,
         schedule: Global___ShopSchedule | None = ...,
         last_audit: Global___AuditSummary | None = ...,
+        analysis: _analysis_pb2.AnalysisCounts | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "last_audit", b"last_audit", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analysis", b"analysis", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "last_audit", b"last_audit", "last_finished_sync", b"last_finished_sync", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_audit", b"last_audit", "last_finished_sync", b"last_finished_sync", "notes", b"notes", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count", "active_sync", b"active_sync", "analysis", b"analysis", "analyzed_item_count", b"analyzed_item_count", "connection", b"connection", "fresh_as_of_time", b"fresh_as_of_time", "full_as_of_time", b"full_as_of_time", "item_count", b"item_count", "item_with_image_count", b"item_with_image_count", "last_audit", b"last_audit", "last_finished_sync", b"last_finished_sync", "notes", b"notes", "product_count", b"product_count", "schedule", b"schedule", "shop", b"shop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__analyzed_item_count: _TypeAlias = _typing.Literal["analyzed_item_count"]  # noqa: Y015
     _WhichOneofArgType__analyzed_item_count: _TypeAlias = _typing.Literal["_analyzed_item_count", b"_analyzed_item_count"]  # noqa: Y015
@@ -1917,9 +1936,9 @@ class UpdateShopRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: "merchant_id", "display_name", "incremental_interval", "full_interval", "paused". A field that
-        is named here and absent in `update` is reset: to no merchant, the platform's name, the server's default interval,
-        not paused.
+        """The fields to change: "merchant_id", "display_name", "incremental_interval", "full_interval", "paused",
+        "analyzers". A field that is named here and absent in `update` is reset: to no merchant, the platform's name, the
+        server's default interval, not paused, no analyzer.
         """
 
     def __init__(
@@ -1948,6 +1967,7 @@ class ShopUpdate(_message.Message):
     INCREMENTAL_INTERVAL_FIELD_NUMBER: _builtins.int
     FULL_INTERVAL_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    ANALYZERS_FIELD_NUMBER: _builtins.int
     merchant_id: _builtins.str
     """The caller's id of the merchant that owns the shop, at most 255 characters."""
     display_name: _builtins.str
@@ -1962,6 +1982,12 @@ class ShopUpdate(_message.Message):
     def full_interval(self) -> _duration_pb2.Duration:
         """The longest time between two full syncs: zero for never, otherwise a minute to a year."""
 
+    @_builtins.property
+    def analyzers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The analyzers of AnalysisService for the images of the shop: at most 8 names, each 1 to 63 of a-z, 0-9 and "-". Tasks
+        for the stored images are made in the background; those of an analyzer that is switched off are dropped.
+        """
+
     def __init__(
         self,
         *,
@@ -1970,10 +1996,11 @@ class ShopUpdate(_message.Message):
         incremental_interval: _duration_pb2.Duration | None = ...,
         full_interval: _duration_pb2.Duration | None = ...,
         paused: _builtins.bool = ...,
+        analyzers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["full_interval", b"full_interval", "incremental_interval", b"incremental_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "merchant_id", b"merchant_id", "paused", b"paused"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analyzers", b"analyzers", "display_name", b"display_name", "full_interval", b"full_interval", "incremental_interval", b"incremental_interval", "merchant_id", b"merchant_id", "paused", b"paused"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2688,6 +2715,7 @@ class ListItemsRequest(_message.Message):
     INCLUDE_DELETED_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ANALYSIS_STATE_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """Exact match."""
     product_id: _builtins.str
@@ -2730,6 +2758,10 @@ class ListItemsRequest(_message.Message):
     """At most 1000; 0 means 100."""
     page_token: _builtins.str
     """next_page_token of the previous page, with the same filters."""
+    analysis_state: _analysis_pb2.AnalysisState.ValueType
+    """Only items in this state of analysis; none while no analyzer is switched on. Not together with text, sku,
+    product_id, after_position or include_deleted.
+    """
     @_builtins.property
     def shop(self) -> Global___ShopRef:
         """A registered shop."""
@@ -2746,10 +2778,11 @@ class ListItemsRequest(_message.Message):
         include_deleted: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        analysis_state: _analysis_pb2.AnalysisState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["shop", b"shop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "incarnation", b"incarnation", "include_deleted", b"include_deleted", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "shop", b"shop", "sku", b"sku", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "analysis_state", b"analysis_state", "incarnation", b"incarnation", "include_deleted", b"include_deleted", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "shop", b"shop", "sku", b"sku", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

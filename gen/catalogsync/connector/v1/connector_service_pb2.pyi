@@ -572,6 +572,7 @@ class Image(_message.Message):
     ALT_TEXT_FIELD_NUMBER: _builtins.int
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The platform's id; empty if it has none."""
     url: _builtins.str
@@ -582,6 +583,10 @@ class Image(_message.Message):
     """In pixels; 0 if unknown."""
     height: _builtins.int
     """In pixels; 0 if unknown."""
+    version: _builtins.str
+    """Differs when the platform serves another image at the same url; empty if the url itself tells, or the platform says
+    nothing.
+    """
     def __init__(
         self,
         *,
@@ -590,10 +595,11 @@ class Image(_message.Message):
         alt_text: _builtins.str = ...,
         width: _builtins.int = ...,
         height: _builtins.int = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alt_text", b"alt_text", "height", b"height", "id", b"id", "url", b"url", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alt_text", b"alt_text", "height", b"height", "id", b"id", "url", b"url", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

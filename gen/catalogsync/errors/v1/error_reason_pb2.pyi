@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_AUDIT_ALREADY_RUNNING: _ErrorReason.ValueType  # 38
     """ABORTED. Another VerifyCatalog call, or the daily audit, is verifying the shop. Metadata: shop_id."""
+    ERROR_REASON_ANALYZER_NOT_ENABLED: _ErrorReason.ValueType  # 39
+    """FAILED_PRECONDITION. The analyzer is not switched on for the shop; see UpdateShop. Metadata: shop_id, analyzer."""
     ERROR_REASON_TOO_MANY_WATCHERS: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
     ERROR_REASON_SERVER_DRAINING: _ErrorReason.ValueType  # 41
@@ -191,6 +193,8 @@ extension (pg_trgm): a search would read the whole shop. The message says which.
 """
 ERROR_REASON_AUDIT_ALREADY_RUNNING: ErrorReason.ValueType  # 38
 """ABORTED. Another VerifyCatalog call, or the daily audit, is verifying the shop. Metadata: shop_id."""
+ERROR_REASON_ANALYZER_NOT_ENABLED: ErrorReason.ValueType  # 39
+"""FAILED_PRECONDITION. The analyzer is not switched on for the shop; see UpdateShop. Metadata: shop_id, analyzer."""
 ERROR_REASON_TOO_MANY_WATCHERS: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED, retry. This replica has as many watchers as it accepts."""
 ERROR_REASON_SERVER_DRAINING: ErrorReason.ValueType  # 41
