@@ -27,7 +27,7 @@ _SELECT_DUE_ANALYZERS = text("SELECT due_analyzers(CAST(:analyzers AS text[])) A
 _COUNT_LEASES = text("SELECT count_analysis_leases(CAST(:worker_id AS text))")
 
 _ACTIVATE = text("""
-    UPDATE analysis_queue SET due_at = least(due_at, clock_timestamp() + CAST(:delay AS interval)),
+    UPDATE analysis_queue SET due_at = least(due_at, statement_timestamp() + CAST(:delay AS interval)),
         virtual_time = CASE WHEN due_at IS NULL THEN greatest(virtual_time, analysis_clock(analyzer))
             ELSE virtual_time END
     WHERE shop_id = :shop_id AND analyzer = ANY(CAST(:analyzers AS text[]))""")
@@ -44,7 +44,7 @@ _SET_DUE = text("""
 # Of the tasks that can be leased now, of those that wait for a retry, and of leases that may expire.
 _SELECT_NEXT = text("""
     SELECT min(available_at) AS due_at,
-        coalesce(bool_or(attempt_count >= :max_attempts AND available_at <= clock_timestamp()), false) AS exhausted
+        coalesce(bool_or(attempt_count >= :max_attempts AND available_at <= statement_timestamp()), false) AS exhausted
     FROM analysis_task WHERE shop_id = :shop_id AND analyzer = :analyzer AND NOT dead""")
 
 _INSERT = text("""

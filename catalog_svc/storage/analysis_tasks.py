@@ -47,10 +47,10 @@ _LEASE = text("""
     WITH picked AS (
         SELECT image_hash FROM analysis_task
         WHERE shop_id = :shop_id AND analyzer = :analyzer AND NOT dead AND feed_position >= :from_position
-          AND available_at <= clock_timestamp() AND attempt_count < :max_attempts
+          AND available_at <= statement_timestamp() AND attempt_count < :max_attempts
         ORDER BY feed_position, image_hash LIMIT :limit FOR UPDATE SKIP LOCKED)
     UPDATE analysis_task AS task SET epoch = task.epoch + 1, attempt_count = task.attempt_count + 1,
-        worker_id = :worker_id, available_at = clock_timestamp() + :duration
+        worker_id = :worker_id, available_at = statement_timestamp() + :duration
     FROM picked
     WHERE task.shop_id = :shop_id AND task.analyzer = :analyzer AND task.image_hash = picked.image_hash
     RETURNING task.analyzer, task.image_hash, task.image_url, task.feed_position, task.epoch, task.attempt_count,
@@ -83,13 +83,13 @@ _OF_LEASE: Final = """task.shop_id = :shop_id AND task.analyzer = lease.analyzer
       AND task.epoch = lease.epoch AND NOT task.dead"""
 
 _EXTEND = text(f"""
-    UPDATE analysis_task AS task SET available_at = clock_timestamp() + :duration
+    UPDATE analysis_task AS task SET available_at = statement_timestamp() + :duration
     FROM {_LEASES} WHERE {_OF_LEASE} AND task.worker_id = :worker_id
     RETURNING {_LEASE_COLUMNS}, task.available_at""")
 
 # The next lease has another epoch: a result of this one is late from now on.
 _RELEASE = text(f"""
-    UPDATE analysis_task AS task SET available_at = clock_timestamp(), worker_id = NULL, epoch = task.epoch + 1,
+    UPDATE analysis_task AS task SET available_at = statement_timestamp(), worker_id = NULL, epoch = task.epoch + 1,
         attempt_count = task.attempt_count - 1
     FROM {_LEASES} WHERE {_OF_LEASE} AND task.worker_id = :worker_id
     RETURNING {_LEASE_COLUMNS}, task.available_at""")
@@ -103,7 +103,7 @@ _FAIL = text(f"""
     UPDATE analysis_task AS task SET worker_id = NULL, failure_reason = lease.reason,
         failure_message = lease.message, epoch = task.epoch + 1,
         dead = lease.permanent OR task.attempt_count >= :max_attempts,
-        available_at = clock_timestamp() + CAST(:first_delay AS interval) * power(2, task.attempt_count - 1)
+        available_at = statement_timestamp() + CAST(:first_delay AS interval) * power(2, task.attempt_count - 1)
     FROM (SELECT * FROM unnest(
             CAST(:analyzers AS text[]), CAST(:image_hashes AS bytea[]), CAST(:feed_positions AS bigint[]),
             CAST(:epochs AS bigint[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
@@ -147,7 +147,7 @@ _BURY = text("""
     WHERE shop_id = :shop_id AND analyzer = :analyzer AND image_hash IN (
         SELECT image_hash FROM analysis_task
         WHERE shop_id = :shop_id AND analyzer = :analyzer AND NOT dead AND attempt_count >= :max_attempts
-          AND available_at <= clock_timestamp()
+          AND available_at <= statement_timestamp()
         ORDER BY feed_position, image_hash LIMIT :limit)
     RETURNING image_hash""")
 

@@ -58,7 +58,7 @@ _SET_VISITED = text("UPDATE shop_state SET analysis_backfill_after = :after WHER
 
 _REQUEUE_DEAD = text("""
     UPDATE analysis_task SET dead = false, attempt_count = 0, epoch = epoch + 1, worker_id = NULL,
-        feed_position = :feed_position, available_at = clock_timestamp()
+        feed_position = :feed_position, available_at = statement_timestamp()
     WHERE shop_id = :shop_id AND analyzer = :analyzer AND dead AND image_hash IN (
         SELECT image_hash FROM analysis_task WHERE shop_id = :shop_id AND analyzer = :analyzer AND dead
           AND (CAST(:image_hashes AS bytea[]) IS NULL OR image_hash = ANY(CAST(:image_hashes AS bytea[])))
