@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-bff run-bff screenshots
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-bff run-bff screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -219,6 +219,13 @@ MINUTES ?= 1
 
 chaos: $(BIN)/.synced ## Break real processes for MINUTES=n and look for what got lost (SEED=n: the same faults)
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+TASKS ?= 10000
+CONTROL_TASKS ?= 1000
+
+analysis-chaos: $(BIN)/.synced ## Analyze TASKS=n images while workers, replicas and PostgreSQL are killed; then CONTROL_TASKS=n without the fence (SEED=n)
+	@$(BIN)/python -m tests.analysis --tasks $(TASKS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.analysis --tasks $(CONTROL_TASKS) $(if $(SEED),--seed $(SEED)) --unfenced
 
 CHANGES ?= 100000
 

@@ -13,6 +13,8 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 MAY_SLEEP = {
+    "analysis/__main__.py": "picks a seed",
+    "analysis/worker_process.py": "works for random times, and extends its leases in time",
     "waiting.py": "polls for conditions",
     "browser/screenshots.py": "draws a sync that runs for some seconds",
     "chaos/nemesis.py": "breaks processes at random times",

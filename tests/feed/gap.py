@@ -13,27 +13,24 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
 
-import asyncpg
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.embedded import SERVICE_ROLE, service_url
+from catalog_svc.storage.embedded import service_url
 from catalog_svc.storage.engine import open_engine
-from catalog_svc.storage.schema import migrate
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from demo.processes import last_lines, process_environment
-from demo.stack import CATALOG_SERVICE
-from tests.chaos.fault_proxy import HOST
 from tests.chaos.instance import ROOT, Instance
 from tests.chaos.postgres import Postgres, running_postgres
+from tests.chaos.replicas import connected, prepare_database, start_replicas
 from tests.chaos.system import free_port
 from tests.feed.gap_readers import JOURNAL, ChangesFollower, ItemsFollower, NumberReader
 from tests.feed.gap_report import AnyFollower, GapReport, read_truth
@@ -41,7 +38,6 @@ from tests.feed.gap_writer import SHOPS, start_command
 from tests.feed.pauses import pause
 from tests.waiting import until, until_found
 
-REPLICAS: Final = 2
 _KINDS: Final = ("sync", "refresh", "refresh", "refresh")
 """Of the four writers of each shop."""
 _FAULTS: Final = ("writer",) * 5 + ("postgres",) + ("writer",) * 3 + ("replica",)
@@ -73,8 +69,8 @@ async def run_gap(directory: Path, config: GapConfig, *, seed: int) -> GapReport
     report = GapReport()
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(running_postgres(directory / "postgres", free_port()))
-        await _prepare(postgres)
-        replicas = await _start_replicas(stack, postgres, directory)
+        await prepare_database(postgres, journal=JOURNAL)
+        replicas = await start_replicas(stack, postgres, directory)
         stubs = {
             replica.name: CatalogServiceStub(await stack.enter_async_context(open_channel(replica.address)))
             for replica in replicas
@@ -82,27 +78,6 @@ async def run_gap(directory: Path, config: GapConfig, *, seed: int) -> GapReport
         run = _Run(postgres, replicas, config, report, directory, Random(seed))
         await run.write_and_read(stubs)
     return report
-
-
-async def _prepare(postgres: Postgres) -> None:
-    async with _connected(postgres) as connection:
-        await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN")
-    engine = open_engine(postgres.url, pool_size=2, command_timeout=None)
-    try:
-        await migrate(engine, service_role=SERVICE_ROLE)
-    finally:
-        await engine.dispose()
-    async with _connected(postgres) as connection:
-        await connection.execute(JOURNAL)
-
-
-@asynccontextmanager
-async def _connected(postgres: Postgres) -> AsyncIterator[asyncpg.Connection]:
-    connection = await postgres.connect()
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def _register_shops(postgres: Postgres) -> list[str]:
@@ -114,28 +89,6 @@ async def _register_shops(postgres: Postgres) -> list[str]:
     finally:
         await engine.dispose()
     return [str(sync.shop.shop_id) for sync in started]
-
-
-async def _start_replicas(stack: AsyncExitStack, postgres: Postgres, directory: Path) -> list[Instance]:
-    replicas: list[Instance] = []
-    for number in range(REPLICAS):
-        name, port = f"replica-{number}", free_port()
-        settings = {
-            "CATALOG_LISTEN_ADDRESS": f"{HOST}:{port}",
-            "CATALOG_DATABASE_URL": service_url(postgres.url),
-            "CATALOG_CONNECTOR_ADDRESS": f"{HOST}:1",
-            "CATALOG_HEARTBEAT_INTERVAL": "500ms",
-            # The writers use the queues of syncs and of refreshes themselves.
-            "CATALOG_MAX_RUNNING_SYNCS": "0",
-            "CATALOG_MAX_RUNNING_REFRESHES": "0",
-        }
-        command = ("-m", "catalog_svc")
-        instance = Instance(name, CATALOG_SERVICE, port, command, settings, directory / f"{name}.log")
-        stack.push_async_callback(instance.stop)
-        await instance.start()
-        await instance.wait_until_ready()
-        replicas.append(instance)
-    return replicas
 
 
 class WriterProcess:
@@ -238,7 +191,7 @@ class _Run:
 
     async def _until_committed(self, least: int) -> int:
         """Wait until so many changes are committed, and return how many are."""
-        async with _connected(self._postgres) as connection:
+        async with connected(self._postgres) as connection:
 
             async def committed() -> int | None:
                 count: int = await connection.fetchval(_COUNT)
@@ -248,7 +201,7 @@ class _Run:
 
     async def _control_has_lost(self) -> bool:
         last, count = self._control.last, len(self._control.numbers)
-        async with _connected(self._postgres) as connection:
+        async with connected(self._postgres) as connection:
             return int(await connection.fetchval(_COUNT_UP_TO, last)) > count
 
     async def _crash(self) -> None:
@@ -276,7 +229,7 @@ class _Run:
             self._report.violations += filter(None, (await writer.kill(),))
 
         async def ended() -> bool | None:
-            async with _connected(self._postgres) as connection:
+            async with connected(self._postgres) as connection:
                 return await connection.fetchval(_OPEN_TRANSACTIONS) == 0 or None
 
         await until_found(ended)
@@ -284,7 +237,7 @@ class _Run:
     async def _check(self, items: Sequence[ItemsFollower], changes: Sequence[ChangesFollower]) -> None:
         """Let the followers read what is left, and fill the report."""
         report = self._report
-        async with _connected(self._postgres) as connection:
+        async with connected(self._postgres) as connection:
             await self._control.read(connection)
             truth = await read_truth(connection)
         # What is lost is not read later either: the wait ends without it.
