@@ -86,7 +86,9 @@ _LOST: Final = """
 
 _IMAGES: Final = """
     SELECT count(DISTINCT (shop_id, image_url)) FROM item WHERE deleted_at IS NULL AND image_url <> ''"""
-_RESULTS: Final = "SELECT count(*) FROM analysis_result"
+_DONE: Final = """
+    SELECT (SELECT count(*) FROM analysis_journal WHERE kind = 'made')
+        - (SELECT count(*) FROM analysis_task WHERE NOT dead)"""
 _OPEN: Final = "SELECT count(*) FROM analysis_task WHERE NOT dead"
 _WAITING: Final = "SELECT count(*) FROM analysis_task WHERE NOT dead AND available_at <= clock_timestamp()"
 _DEAD: Final = "SELECT count(*) FROM analysis_task WHERE dead"
@@ -195,9 +197,9 @@ async def image_count(connection: asyncpg.Connection) -> int:
     return count
 
 
-async def result_count(connection: asyncpg.Connection) -> int:
-    """Return the number of images with a result."""
-    count: int = await connection.fetchval(_RESULTS)
+async def done_count(connection: asyncpg.Connection) -> int:
+    """Return the number of tasks that were made and are not open any more."""
+    count: int = await connection.fetchval(_DONE)
     return count
 
 

@@ -35,10 +35,10 @@ from catalog_svc.storage.engine import open_engine
 from tests.analysis.journal import (
     JOURNAL,
     completed_by_others,
+    done_count,
     image_count,
     open_tasks,
     read_findings,
-    result_count,
     seconds_until_store,
     waiting_tasks,
 )
@@ -171,14 +171,22 @@ class _Run:
         await CatalogServiceStub(self._channels[0]).UpdateShop(request)
 
     async def _inject_faults(self, stops: asyncio.TaskGroup) -> None:
-        """Break one thing after the other until most images are analyzed and each kind of fault has happened."""
+        """Break one thing after the other until most tasks are done and each kind of fault has happened.
+
+        Ends as well when nothing is written any more although tasks are open.
+        """
         config, faults = self._config, self.report.faults
         async with connected(self._postgres) as connection:
             images = await image_count(connection)
+        last, unchanged = 0, 0
         for count in itertools.count(1):
             await pause(config.kill_seconds, config.kill_seconds)
             async with connected(self._postgres) as connection:
-                done = await result_count(connection)
+                done = await done_count(connection)
+                open_count, number = await open_tasks(connection)
+            last, unchanged = number, unchanged + 1 if number == last and open_count else 0
+            if unchanged * config.kill_seconds >= _IDLE_SECONDS:
+                return
             all_kinds = all(faults[kind] for kind in ("kill", "stop", "replica"))
             if done >= 0.95 * images and all_kinds and faults["crash"] == config.crashes:
                 return
