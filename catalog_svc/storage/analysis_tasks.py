@@ -89,8 +89,8 @@ _EXTEND = text(f"""
 
 # The next lease has another epoch: a result of this one is late from now on.
 _RELEASE = text(f"""
-    UPDATE analysis_task AS task SET available_at = statement_timestamp(), worker_id = NULL, epoch = task.epoch + 1,
-        attempt_count = task.attempt_count - 1
+    UPDATE analysis_task AS task SET available_at = statement_timestamp(), worker_id = NULL,
+        epoch = task.epoch + 1, attempt_count = task.attempt_count - 1
     FROM {_LEASES} WHERE {_OF_LEASE} AND task.worker_id = :worker_id
     RETURNING {_LEASE_COLUMNS}, task.available_at""")
 
