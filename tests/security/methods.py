@@ -39,6 +39,11 @@ class Method:
         return str(self.descriptor.containing_service.name)
 
     @property
+    def is_of_catalog(self) -> bool:
+        """Whether catalog_svc serves it."""
+        return self.service != "ConnectorService"
+
+    @property
     def rule(self) -> AccessRule:
         """The access rule that the contract states."""
         return rule_of(self.descriptor)

@@ -17,8 +17,8 @@ from tests.security.target import Metadata, Target, TargetShop
 
 Shops = tuple[TargetShop, TargetShop]
 
-CATALOG_METHODS = [method for method in METHODS if method.service in ("CatalogService", "AnalysisService")]
-CONNECTOR_METHODS = [method for method in METHODS if method.service == "ConnectorService"]
+CATALOG_METHODS = [method for method in METHODS if method.is_of_catalog]
+CONNECTOR_METHODS = [method for method in METHODS if not method.is_of_catalog]
 CLIENT_METHODS = [method for method in CATALOG_METHODS if PrincipalKind.CLIENT in method.rule.principals]
 SHOP_METHODS = [method for method in CLIENT_METHODS if method.rule.shop_field]
 DENIED = {"UNAUTHENTICATED", "TOKEN_EXPIRED", "PERMISSION_DENIED"}
