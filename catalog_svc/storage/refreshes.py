@@ -1,8 +1,8 @@
 """The refreshes of a worker: claim a shop, take products, write them, end the claim.
 
 The write is a transaction of the shop's tables, as a sync's batch is, and with new images of the analysis queue.
-What becomes of the shop's row in the queue of refreshes is decided afterwards, in a transaction that finds all that
-is left to do.
+What becomes of the shop's row in the queue of refreshes is decided afterwards, in a transaction that finds all
+that is left to do.
 """
 
 from __future__ import annotations

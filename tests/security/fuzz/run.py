@@ -259,8 +259,8 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
         "analysis_state": [0, 1, 2, 3, 4],
         "category": ["", "Shirts"],
         "reason": ["IMAGE_UNREADABLE"],
-        **dict.fromkeys(("quality_score", "confidence_score"), ["0", "0.5", "1"]),
-        **dict.fromkeys(("min_quality_score", "max_quality_score"), ["", "0.2", "0.500000"]),
+        **{name: ["0", "0.5", "1"] for name in ("quality_score", "confidence_score")},
+        **{name: ["", "0.2", "0.500000"] for name in ("min_quality_score", "max_quality_score")},
         "Timestamp": [1_700_000_000, 1_790_000_000],
         "Duration": [0, 60, 3_600],
     }
