@@ -98,12 +98,19 @@ _COMPLETE = text(f"""
     DELETE FROM analysis_task AS task USING {_LEASES} WHERE {_OF_LEASE}
     RETURNING {_LEASE_COLUMNS}, task.image_url""")
 
+# The end of the delay, by the number of the attempt that failed: computed without a column of the row, since Citus
+# computes times on the coordinator.
+_RETRY_TIMES: Final = ", ".join(
+    f"statement_timestamp() + CAST(:delay_{attempt} AS interval)" for attempt in range(1, MAX_ATTEMPTS + 1)
+)
+_RETRY_DELAYS: Final = {f"delay_{attempt}": retry_delay(attempt) for attempt in range(1, MAX_ATTEMPTS + 1)}
+
 # A row lock keeps two answers to one lease apart; the shop's write lock does so already.
 _FAIL = text(f"""
     UPDATE analysis_task AS task SET worker_id = NULL, failure_reason = lease.reason,
         failure_message = lease.message, epoch = task.epoch + 1,
         dead = lease.permanent OR task.attempt_count >= :max_attempts,
-        available_at = statement_timestamp() + CAST(:first_delay AS interval) * power(2, task.attempt_count - 1)
+        available_at = (ARRAY[{_RETRY_TIMES}])[task.attempt_count]
     FROM (SELECT * FROM unnest(
             CAST(:analyzers AS text[]), CAST(:image_hashes AS bytea[]), CAST(:feed_positions AS bigint[]),
             CAST(:epochs AS bigint[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
@@ -358,7 +365,7 @@ async def _fail(
         "messages": [failure.message for failure in failures.values()],
         "permanents": [failure.permanent for failure in failures.values()],
         "max_attempts": MAX_ATTEMPTS,
-        "first_delay": retry_delay(1),
+        **_RETRY_DELAYS,
     }
     rows = await connection.execute(_FAIL, {**scope.values, **values})
     return {_to_lease(scope, row): row.dead for row in rows}

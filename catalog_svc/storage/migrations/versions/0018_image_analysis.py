@@ -78,13 +78,14 @@ _TABLES: Final = (
         task_position BIGINT NOT NULL,
         task_epoch BIGINT NOT NULL,
         updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+        quality_millionths INTEGER GENERATED ALWAYS AS (CAST(quality_score * 1000000 AS integer)) STORED,
         CONSTRAINT analysis_result_pkey PRIMARY KEY (shop_id, analyzer, image_hash)
     ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)""",
     """
-    CREATE INDEX analysis_result_by_score ON analysis_result (shop_id, analyzer, quality_score, image_hash)""",
+    CREATE INDEX analysis_result_by_score ON analysis_result (shop_id, analyzer, quality_millionths, image_hash)""",
     """
     CREATE INDEX analysis_result_by_category
-        ON analysis_result (shop_id, analyzer, category, quality_score, image_hash)""",
+        ON analysis_result (shop_id, analyzer, category, quality_millionths, image_hash)""",
     """
     CREATE TABLE analysis_queue (
         shop_id UUID NOT NULL,
