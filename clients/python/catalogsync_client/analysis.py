@@ -174,10 +174,9 @@ class AnalysisWorker:
         async with aclosing(stream) as messages:
             async for message in messages:
                 for task in message.tasks:
-                    if task.lease_id not in self._held:
-                        self.counts.leased += 1
-                        lease = self._held[task.lease_id] = _Lease(task=task)
-                        lease.work = group.create_task(self._work(lease))
+                    self.counts.leased += 1
+                    lease = self._held[task.lease_id] = _Lease(task=task)
+                    lease.work = group.create_task(self._work(lease))
                 # The service has leased more only if it took leases to be expired that this worker still works on.
                 while len(self._held) > self._max_in_flight:
                     self._lease_ended.clear()
