@@ -146,7 +146,7 @@ class FakeAnalysis(AnalysisServiceServicer):
         held = [id_ for id_ in request.lease_ids if self._is_held(id_)]
         for id_ in held:
             lease = self.leases[id_]
-            if request.lease_duration.ToTimedelta():
+            if not request.HasField("lease_duration") or request.lease_duration.ToTimedelta():
                 lease.extended_count += 1
             else:
                 lease.task.lease_id = ""

@@ -18,7 +18,7 @@ from catalogsync_client.analysis_calls import AnalysisCalls
 
 from tests.fakes.analysis_service import FakeAnalysis
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason
-from tests.waiting import forever, until, until_stable, within_timeout
+from tests.waiting import forever, let_tasks_run, until, until_stable, within_timeout
 
 NAME = "shopify:demo.myshopify.com"
 ME = "worker-1"
@@ -330,6 +330,17 @@ async def test_results_that_are_ready_together_are_submitted_together_at_most_50
         gate.set()
         await until(lambda: worker.counts.stored == 100)
     assert [len(call.results) for call in analysis.calls("SubmitResults")] == [50, 50]
+
+
+async def test_a_result_waits_for_those_that_come_soon_after_it(
+    analysis: FakeAnalysis, client: CatalogClient, analyzer: Recorder
+) -> None:
+    analyzer.act = lambda task: let_tasks_run(10 * int(task.item_id))
+    analysis.add_tasks(3)
+    # Longer than the test: only the end of the last analysis ends the wait.
+    async with working(client, analyzer, batch_delay=timedelta(hours=1)) as (worker, _):
+        await until(lambda: worker.counts.stored == 3)
+    assert [len(call.results) for call in analysis.calls("SubmitResults")] == [3]
 
 
 async def test_a_worker_that_is_stopped_submits_what_is_ready_and_gives_the_rest_back(
