@@ -104,7 +104,7 @@ async def test_the_attributes_of_a_result_say_why_in_exact_decimals(
     why = [dict(each.struct_value.fields) for each in task.result.attributes["why"].values]  # type: ignore[union-attr]
     texts = [{name: value.string_value for name, value in each.items()} for each in why]
     assert [set(each) for each in texts] == [{"component", "score", "weight", "measured"}] * 5
-    total = sum(Decimal(each["score"]) * Decimal(each["weight"]) for each in texts)
+    total = sum((Decimal(each["score"]) * Decimal(each["weight"]) for each in texts), Decimal())
     assert Decimal(task.result.quality_score) == total.quantize(Decimal("0.001"))
     assert len(MessageToJson(task.result.attributes)) < 16 * 1024
 

@@ -197,8 +197,9 @@ def test_a_hidden_product_is_a_draft() -> None:
 def test_images_have_no_version_since_their_address_contains_the_time_of_the_upload() -> None:
     # An example of BigCommerce's documentation.
     url = "https://cdn8.bigcommerce.com/s-id30h7ohwf/products/158/images/382/towel__60806.1534344511.1280.1280.jpg?c=2"
-    row = {"id": 382, "url_zoom": url, "date_modified": "2018-08-15T14:48:31+00:00"}
-    assert datetime.fromisoformat(row["date_modified"]).timestamp() == 1534344511
+    modified = "2018-08-15T14:48:31+00:00"
+    assert datetime.fromisoformat(modified).timestamp() == 1534344511
+    row = {"id": 382, "url_zoom": url, "date_modified": modified}
     assert product_of(images=[row]).images == (Image(id="382", url=url),)
 
 
