@@ -115,6 +115,8 @@ async def test_the_attributes_of_a_result_say_why_in_exact_decimals(
         ("Shirts", ["category:Other"], ("Shirts", "")),
         ("Apparel > Shirts", [], ("Apparel", "Shirts")),
         ("", ["sale", "Type: Shoes"], ("Shoes", "")),
+        ("variable", ["category:Shoes > Boots"], ("Shoes", "Boots")),
+        ("physical", [], ("", "")),
         ("", ["sale", "summer"], ("", "")),
         ("", [], ("", "")),
         ("x" * 300, [], ("x" * 255, "")),
