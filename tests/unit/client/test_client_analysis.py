@@ -367,8 +367,9 @@ async def test_a_worker_that_is_stopped_submits_what_is_ready_and_gives_the_rest
 ) -> None:
     analyzer.act = lambda task: None if task.image_id == "image-1" else forever()
     ready, *others = analysis.add_tasks(3)
-    # The first result is not stored while the worker runs.
-    analysis.errors["SubmitResults"] = [FailureWithReason("STORAGE_UNAVAILABLE", retry_after=timedelta(hours=1))]
+    # The first result is not stored while the worker runs: after gRPC has repeated the call, it waits for an hour.
+    in_an_hour = FailureWithReason("STORAGE_UNAVAILABLE", retry_after=timedelta(hours=1))
+    analysis.errors["SubmitResults"] = [in_an_hour] * 4
     async with working(client, analyzer) as (worker, _):
         await until(lambda: len(analyzer.running) == 2 and not analysis.errors["SubmitResults"])
     assert worker.counts == WorkerCounts(leased=3, stored=1, returned=2)
