@@ -32,8 +32,6 @@ from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 from tests.pgbouncer import is_pooled
 from tests.waiting import forever, until, until_found, within_timeout
 
-pytest.importorskip("catalog_svc.rpc.analysis_servicer")
-
 NAME = f"{SHOP.platform}:{SHOP.domain}"
 ANALYZER = "image-quality"
 IMAGES = 12
