@@ -1,4 +1,4 @@
-"""A replaced picture is another image of its items in the catalog, also at the same address; no other change is."""
+"""A replaced picture is another image of its items in the catalog, also at the same address; a price is not."""
 
 from __future__ import annotations
 
