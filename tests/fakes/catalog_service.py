@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
+from catalogsync.catalog.v1.analysis_service_pb2_grpc import add_AnalysisServiceServicer_to_server
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
@@ -20,6 +21,8 @@ from catalogsync_common.failure import Failure, InvalidRequest, Resource
 from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.server import Health
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from tests.fakes.analysis_service import FakeAnalysis
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)
 Context = Any
@@ -540,10 +543,13 @@ class FakeCatalog(CatalogServiceServicer):
 
 
 class CatalogServer:
-    """Serves a FakeCatalog on a port that stays the same when the server is killed and started again."""
+    """Serves a FakeCatalog and a FakeAnalysis on a port that stays the same when the server is started again."""
 
-    def __init__(self, fake: FakeCatalog, *, access: CallAccess | None = None) -> None:
+    def __init__(
+        self, fake: FakeCatalog, *, analysis: FakeAnalysis | None = None, access: CallAccess | None = None
+    ) -> None:
         self.fake = fake
+        self.analysis = analysis or FakeAnalysis()
         self.port = 0
         self._access = access
         self._drain = Drain()
@@ -557,6 +563,7 @@ class CatalogServer:
         interceptor = CallInterceptor(access=self._access)
         self._server = grpc.aio.server(interceptors=(interceptor,), options=(("grpc.so_reuseport", 0),))
         add_CatalogServiceServicer_to_server(self.fake, self._server)
+        add_AnalysisServiceServicer_to_server(self.analysis, self._server)
         health = Health(("catalogsync.catalog.v1.CatalogService",), drain=self._drain)
         health.register(self._server)
         await health.set_serving(True)
