@@ -153,8 +153,9 @@ async def test_the_packed_client_and_its_readme_work_in_another_project(
     assert "127.0.0.1:50051" in first
     (tmp_path / "first.ts").write_text(first.replace("127.0.0.1:50051", system.catalog_address))
     for number, code in enumerate(others):
-        # Others go on where the first one ends; they are only type-checked.
-        (tmp_path / f"other{number}.ts").write_text(first + code)
+        # They are only type-checked. Those without a client go on where the first one ends.
+        is_program = "createCatalogClient(" in code
+        (tmp_path / f"other{number}.ts").write_text(code if is_program else first + code)
     await run_checked(client / "node_modules/.bin/tsc", cwd=tmp_path)
     code, out = await run_until_shop_answers("node", "first.js", cwd=tmp_path)
     assert code == 0, out
