@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
-import { clone, create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { clone, create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 
 import type { CatalogClient } from "./catalog-client.js";
@@ -17,6 +17,8 @@ import { HeldLeases, type Lease } from "./held-leases.js";
 import { failedResult, ResultSubmitter } from "./result-submitter.js";
 import type { WatchOptions } from "./resuming-stream.js";
 import { CallSignal } from "./signals.js";
+
+const TIME_LIMIT_MS = 600_000;
 
 /** What `analyze` returns: an AnalysisResult, or an object with fields of it. Scores are decimals such as "0.75". */
 export type Analysis = MessageInitShape<typeof AnalysisResultSchema> & {
@@ -40,7 +42,7 @@ export interface AnalysisWorkerOptions extends WatchOptions {
   readonly analyzer: string;
   /**
    * Analyzes the image of one task. The signal is aborted when the result is not wanted any more: the lease was lost,
-   * or the worker stops. Throw TaskFailedError if there is no result.
+   * the time limit has passed, or the worker stops. Throw TaskFailedError if there is no result.
    */
   readonly analyze: (task: AnalysisTask, signal: AbortSignal) => Promise<Analysis>;
   /** Unique among all workers; default: a new name for each call. */
@@ -51,6 +53,8 @@ export interface AnalysisWorkerOptions extends WatchOptions {
   readonly maxInFlight?: number | undefined;
   /** How long another worker waits for a task of this one if this one dies: 10 s to 10 min, default 60 s. */
   readonly leaseDurationMs?: number | undefined;
+  /** Of one analysis; default 10 min. If it then ends with an error, its task fails with the reason TIMED_OUT. */
+  readonly timeLimitMs?: number | undefined;
   /** Called when the service has said what became of a task, or that its lease is lost. */
   readonly onTaskEnd?: ((end: TaskEnd) => void) | undefined;
 }
@@ -64,13 +68,13 @@ export class TaskFailedError extends Error {
   readonly permanent: boolean;
 
   /**
-   * @param reason - such as "IMAGE_NOT_FOUND": at most 63 of A-Z, 0-9 and "_".
+   * @param reason - such as "IMAGE_NOT_FOUND": at most 63 of A-Z, 0-9 and "_", the first one a letter.
    * @param message - for people; the first 1,000 characters are stored.
    * @param permanent - true: the task is dead at once, instead of after 5 attempts.
    */
   constructor(reason: string, message = "", permanent = false) {
     super(message);
-    if (!/^[A-Z0-9_]{1,63}$/.test(reason)) throw new TypeError("reason: expected 1 to 63 of A-Z, 0-9 and _");
+    if (!/^[A-Z][A-Z0-9_]{0,62}$/.test(reason)) throw new TypeError(`reason: expected a name such as "IMAGE_NOT_FOUND"`);
     this.reason = reason;
     this.permanent = permanent;
   }
@@ -147,7 +151,9 @@ class AnalysisWorker {
     const request = { workerId, analyzer, modelVersion, maxInFlight, leaseDuration: durationFromMs(this.#leaseDurationMs) };
     const options = { signal, onConnection, stallMs, giveUpMs: giveUpMs ?? Infinity };
     for await (const { tasks } of client.leaseTasks(request, options)) {
-      const leased = tasks.map((task) => ({ task, lease: this.#leases.add(task.leaseId) }));
+      const leased = tasks
+        .filter(({ leaseId }) => !this.#leases.has(leaseId))
+        .map((task) => ({ task, lease: this.#leases.add(task.leaseId) }));
       for (const { task, lease } of leased) {
         await this.#freePlace();
         if (signal.aborted) return;
@@ -185,23 +191,31 @@ class AnalysisWorker {
   /** Returns the result to submit. Never throws. */
   async #analyze(task: AnalysisTask, signal: AbortSignal): Promise<{ result: TaskResult; error: unknown }> {
     const { leaseId } = task;
+    const { analyze, modelVersion = "", timeLimitMs = TIME_LIMIT_MS } = this.#options;
+    const call = new CallSignal(signal);
+    let isTimedOut = false;
+    const timer = setTimeout(() => {
+      isTimedOut = true;
+      call.end();
+    }, timeLimitMs);
     const start = performance.now();
     try {
-      const { analyze, modelVersion = "" } = this.#options;
-      const value = clone(AnalysisResultSchema, create(AnalysisResultSchema, await analyze(task, signal)));
+      // clone() throws if a field has a wrong type, which would otherwise be an error of the call with all results.
+      const value = clone(AnalysisResultSchema, create(AnalysisResultSchema, await analyze(task, call.signal)));
       value.modelVersion ||= modelVersion;
       value.processingTime ??= durationFromMs(Math.round(performance.now() - start));
       const result = create(TaskResultSchema, { leaseId, outcome: { case: "analysis", value } });
-      // A field of a wrong type is an error of this analysis, not of the call with all results.
-      toBinary(TaskResultSchema, result);
       return { result, error: undefined };
     } catch (error) {
       if (error instanceof TaskFailedError) {
         return { result: failedResult(leaseId, error.reason, error.message, error.permanent), error };
       }
+      if (isTimedOut) return { result: failedResult(leaseId, "TIMED_OUT", `no result after ${timeLimitMs} ms`), error };
       // Its message may have secrets, such as the address that was called.
       const name = error instanceof Error ? error.constructor.name : typeof error;
       return { result: failedResult(leaseId, "INTERNAL", name), error };
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

@@ -46,6 +46,10 @@ export class HeldLeases {
     this.#durationMs = durationMs;
   }
 
+  has(id: string): boolean {
+    return this.#leases.has(id);
+  }
+
   /** Adds a lease that has begun. */
   add(id: string): Lease {
     const lease = new Lease(id);

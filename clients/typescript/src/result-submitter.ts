@@ -19,6 +19,9 @@ const MAX_BYTES = 1 << 20;
 /** How long a result waits for others. */
 const MAX_WAIT_MS = 20;
 
+/** The reason of the failure that is submitted instead of a result that the service refuses. */
+const RESULT_INVALID = "RESULT_INVALID";
+
 /** A result that is not submitted yet. */
 interface Pending {
   readonly result: TaskResult;
@@ -60,7 +63,7 @@ export class ResultSubmitter {
    */
   async submit(result: TaskResult): Promise<Outcome | undefined> {
     const size = toBinary(TaskResultSchema, result).length;
-    if (size > MAX_BYTES) return this.submit(failedResult(result.leaseId, "INVALID_RESULT", `it has ${size} bytes`));
+    if (size > MAX_BYTES) return this.submit(failedResult(result.leaseId, RESULT_INVALID, `it has ${size} bytes`));
     return new Promise((resolve, reject) => {
       this.#pending.push({ result, bytes: size, resolve, reject });
       if (this.#pending.length >= MAX_BATCH) this.#submitNow();
@@ -127,14 +130,18 @@ export class ResultSubmitter {
     const [first, ...others] = batch;
     if (others.length) {
       for (const pending of batch) await this.#submitBatch([pending]);
-    } else if (first?.result.outcome.case === "analysis") {
+    } else if (first && !isInvalidResult(first.result)) {
       const message = error.fieldViolations.map(({ field, description }) => `${field}: ${description}`).join("; ");
-      const result = failedResult(first.result.leaseId, "INVALID_RESULT", message);
+      const result = failedResult(first.result.leaseId, RESULT_INVALID, message);
       await this.#submitBatch([{ ...first, result }]);
     } else {
       throw error;
     }
   }
+}
+
+function isInvalidResult({ outcome }: TaskResult): boolean {
+  return outcome.case === "failure" && outcome.value.reason === RESULT_INVALID;
 }
 
 /** Returns the time until the next attempt; throws the error if there must be none. */

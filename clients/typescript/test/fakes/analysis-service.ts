@@ -27,9 +27,16 @@ interface Requests {
   readonly submitResults: SubmitResultsRequest[];
 }
 
+/** Ends waits that hang. A wait that works needs a small part of it, on an overloaded machine too. */
+const TIMEOUT_MS = 60_000;
+
 /** Returns once the condition is true. */
 export async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+  const start = performance.now();
+  while (!condition()) {
+    if (performance.now() - start > TIMEOUT_MS) throw new Error(`still false after ${TIMEOUT_MS / 1_000} s: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
 }
 
 /** Returns an error as the service sends it. */
@@ -166,7 +173,9 @@ export class FakeAnalysis {
     this.requests.submitResults.push(request);
     this.#failIfWanted("submitResults");
     const isInvalid = ({ outcome }: TaskResult): boolean =>
-      outcome.case === "analysis" && !/^(0(\.\d+)?|1)$/.test(outcome.value.qualityScore);
+      outcome.case === "analysis"
+        ? !/^(0(\.\d+)?|1)$/.test(outcome.value.qualityScore)
+        : !outcome.value || outcome.value.message.includes("\0");
     const invalid = request.results.findIndex(isInvalid);
     if (invalid >= 0) {
       const field = `results[${invalid}].analysis.quality_score`;

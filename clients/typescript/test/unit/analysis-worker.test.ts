@@ -268,13 +268,15 @@ test("a stream without messages counts as dead", async () => {
 test("a stopped worker aborts its analyses, gives their leases back at once, and ends after them", async () => {
   service.add(...imageIds(2));
   const controlled = new Controlled();
+  let polls = 0;
   let ended = 0;
   await workUntil(() => controlled.running.size === 2, {
     analyze: async (task, signal) => {
       try {
         return await controlled.analyze(task, signal);
       } finally {
-        await until(() => service.waiting.length === 2);
+        // Some polls later: the leases do not wait for the analyses, the worker does.
+        await until(() => service.waiting.length === 2 && ++polls >= 40);
         ended += 1;
       }
     },
@@ -313,6 +315,14 @@ test("a worker whose service is away stops too", async () => {
   await service.start();
 });
 
+test("a worker that cannot submit its results stops too", async () => {
+  service.add("image");
+  const unavailable = Array.from({ length: 1_000 }, () => failure("STORAGE_UNAVAILABLE", Code.Unavailable, { retry: true }));
+  service.errors.submitResults.push(...unavailable);
+  await workUntil(() => service.requests.submitResults.length > 4);
+  assert.equal(service.results.size, 0);
+});
+
 test("a TaskFailedError is submitted as it is, any other one with the name of its class only", async () => {
   service.add("gone", "broken", "odd");
   class ModelError extends Error {}
@@ -332,28 +342,39 @@ test("a TaskFailedError is submitted as it is, any other one with the name of it
   assert.ok(!inspect(service.requests, { depth: 20 }).includes("hush"));
 });
 
+test("an analysis that takes too long is aborted, and fails", async () => {
+  service.add("image");
+  const controlled = new Controlled();
+  await workUntil(() => service.results.size === 1, { timeLimitMs: 20, analyze: controlled.analyze });
+  assert.deepEqual(service.failuresOf("image"), [{ reason: "TIMED_OUT", message: "no result after 20 ms", permanent: false }]);
+});
+
 test("the reason of a TaskFailedError is checked where it is made", () => {
-  for (const reason of ["", "not found", "X".repeat(64)]) assert.throws(() => new TaskFailedError(reason), TypeError);
+  for (const reason of ["", "not found", "404", "X".repeat(64)]) assert.throws(() => new TaskFailedError(reason), TypeError);
   assert.equal(new TaskFailedError("NO_IMAGE").permanent, false);
 });
 
 test("an invalid result fails its own task, and not those that are submitted with it", async () => {
-  service.add("invalid", "good", "of-a-wrong-type", "too-large", "none");
+  service.add("invalid", "good", "of-a-wrong-type", "too-large", "none", "nul");
   const results: Record<string, unknown> = {
     invalid: { ...GOOD, qualityScore: "excellent" },
     good: GOOD,
     "of-a-wrong-type": { ...GOOD, qualityScore: 0.9 },
     "too-large": { ...GOOD, attributes: { text: "x".repeat(2 << 20) } },
   };
-  const analyze = async ({ imageId }: { imageId: string }): Promise<Analysis> => results[imageId] as Analysis;
-  await workUntil(() => service.results.size === 5, { analyze });
+  const analyze = async ({ imageId }: { imageId: string }): Promise<Analysis> => {
+    if (imageId === "nul") throw new TaskFailedError("UNREADABLE", "\0");
+    return results[imageId] as Analysis;
+  };
+  await workUntil(() => service.results.size === 6, { analyze });
   const [invalid] = service.failuresOf("invalid");
-  assert.equal(invalid?.reason, "INVALID_RESULT");
+  assert.equal(invalid?.reason, "RESULT_INVALID");
   assert.equal(invalid.message, "results[0].analysis.quality_score: is not a decimal");
   assert.deepEqual(service.failuresOf("good"), []);
   assert.deepEqual(service.failuresOf("of-a-wrong-type").map(({ reason }) => reason), ["INTERNAL"]);
-  assert.deepEqual(service.failuresOf("too-large").map(({ reason }) => reason), ["INVALID_RESULT"]);
-  assert.deepEqual(service.failuresOf("none").map(({ reason }) => reason), ["INVALID_RESULT"]);
+  assert.deepEqual(service.failuresOf("too-large").map(({ reason }) => reason), ["RESULT_INVALID"]);
+  assert.deepEqual(service.failuresOf("nul").map(({ reason }) => reason), ["RESULT_INVALID"]);
+  assert.deepEqual(service.failuresOf("none").map(({ reason }) => reason), ["RESULT_INVALID"]);
 });
 
 test("an error that does not pass ends the worker, which gives its leases back first", async () => {
@@ -363,7 +384,8 @@ test("an error that does not pass ends the worker, which gives its leases back f
     service.waiting.splice(0, Infinity, "one", "two");
     service.errors[method].push(failure("PERMISSION_DENIED", Code.PermissionDenied));
     const controlled = new Controlled();
-    const worker = workUntil(() => false, { leaseDurationMs: LEASE_MS, analyze: controlled.analyze });
+    // A third of it is also the deadline of ExtendLeases, which a busy machine must not miss here.
+    const worker = workUntil(() => false, { leaseDurationMs: 3_000, analyze: controlled.analyze });
     worker.catch(() => undefined);
     if (method !== "leaseTasks") await until(() => controlled.running.size === 2);
     if (method === "submitResults") [...controlled.running.values()][0]?.();
