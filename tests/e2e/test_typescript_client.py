@@ -66,6 +66,16 @@ async def test_a_watch_survives_drained_frozen_and_killed_replicas(client: Path)
         await run_node_tests(client, "services/replicas.test.js", **settings)
 
 
+async def test_a_worker_analyzes_every_image_although_a_replica_is_killed(client: Path) -> None:
+    names = ("one", "two")
+    async with small_system(products=400, latency_ms=0) as system:
+        await system.start_connector("connector")
+        for name in names:
+            await system.start_catalog(name)
+        replicas = {system.catalog_address(name): system.processes.pids[name] for name in names}
+        await run_node_tests(client, "services/analysis.test.js", REPLICAS=json.dumps(replicas))
+
+
 async def test_tls_mutual_tls_and_a_token_that_expires_during_a_watch(client: Path, tmp_path: Path) -> None:
     authority, other = Authority(tmp_path / "tls"), Authority(tmp_path / "other", "other")
     server = authority.issue("server", dns=("catalog.internal",))
