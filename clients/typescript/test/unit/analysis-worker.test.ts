@@ -16,8 +16,8 @@ import {
 import { FakeAnalysis, failure, until } from "../fakes/analysis-service.js";
 
 const GOOD: Analysis = { category: "shirts", qualityScore: "0.9", confidenceScore: "1" };
-/** A third of it is short, so that leases are extended within a test. */
-const LEASE_MS = 60;
+/** A third of it is short, so that leases are extended within a test, and no whole number, as that of 10 s. */
+const LEASE_MS = 100;
 
 let service: FakeAnalysis;
 let client: CatalogClient;
