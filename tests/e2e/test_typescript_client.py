@@ -68,7 +68,7 @@ async def test_a_watch_survives_drained_frozen_and_killed_replicas(client: Path)
 
 async def test_a_worker_analyzes_every_image_although_a_replica_is_killed(client: Path) -> None:
     names = ("one", "two")
-    async with small_system(products=400, latency_ms=0) as system:
+    async with small_system(products=200, latency_ms=0) as system:
         await system.start_connector("connector")
         for name in names:
             await system.start_catalog(name)
