@@ -28,6 +28,10 @@ def configured() -> dict[tuple[str, str], dict[str, Any]]:
     return found
 
 
+def test_the_services_have_no_method_of_the_same_name() -> None:
+    assert len(METHODS) == sum(len(service.methods) for service in SERVICES)
+
+
 def test_every_method_is_configured_and_has_a_timeout_unless_it_is_a_stream() -> None:
     config = configured()
     assert set(config) == set(METHODS)
