@@ -124,6 +124,26 @@ const REASONS = new Map(
       problem: "You may look at this shop, but not change it.",
       advice: "Ask the owner of the account.",
     },
+    IMAGE_NOT_FOUND: {
+      problem: "There is no image at its address.",
+      advice: "Upload the image in the shop again.",
+    },
+    IMAGE_UNAVAILABLE: {
+      problem: "The image could not be loaded.",
+      advice: "Check that the image can be opened in the shop.",
+    },
+    IMAGE_UNUSABLE: {
+      problem: "The file is not an image that can be read.",
+      advice: "Replace it in the shop, for example by a JPEG or a PNG.",
+    },
+    LEASE_EXPIRED: {
+      problem: "The analysis broke off each time.",
+      advice: "Ask your support to queue it again.",
+    },
+    TIMED_OUT: {
+      problem: "The analysis took too long.",
+      advice: "A smaller image may help.",
+    },
     CATALOG_UNAVAILABLE: {
       problem: "The catalog service does not answer.",
       advice: "This page tries again by itself.",
