@@ -67,7 +67,7 @@ async def test_an_item_shows_why_it_has_its_score(scripted: ScriptedSystem) -> N
             "WhyMeasuredScoreWeight",
             "Resolution1200 x 1200 px10025 %",
             "Sharpness312.5689140 %",
-            "White background–6035 %",
+            "White background\N{EN DASH}6035 %",
         ]
     )
     await page.goto(f"{scripted.bff.url}/#/shops/{shops.healthy.shop_id}/products/900")
@@ -100,7 +100,7 @@ async def test_a_failed_attempt_that_is_repeated_is_not_shown_as_a_failure(scrip
 
 
 async def test_items_are_filtered_by_state(scripted: ScriptedSystem) -> None:
-    """Each state is a link with its count; a search begins again with all states, since both do not go together."""
+    """Each state is a link with its count; a search begins again with all states: both do not go together."""
     shops = add_demo_shops(scripted.catalog)
     page = await scripted.open(catalog_of(shops))
     await expect(choices(page).get_by_role("link")).to_have_text(
