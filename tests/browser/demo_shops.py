@@ -114,7 +114,7 @@ def analyze(catalog: ScriptedCatalog, shop: pb.Shop, items: list[pb.Item]) -> No
     """Switch an analyzer on for the shop, and give its items an analysis in each state."""
     catalog.analyzers[f"{shop.platform}:{shop.domain}"] = ["image-quality"]
     by_number = {
-        0: analyzed("0.87", description=_FINDING, attributes={"components": _COMPONENTS, "format": "JPEG"}),
+        0: analyzed("0.87", description=_FINDING, attributes={"components": _COMPONENTS, "width": 1200, "height": 1200}),
         1: pending(),
         2: failed("IMAGE_NOT_FOUND", "the host answered HTTP 404"),
         3: analyzed("0.52", category="Kitchen", subcategory="Mugs"),

@@ -128,13 +128,21 @@ const REASONS = new Map(
       problem: "There is no image at its address.",
       advice: "Upload the image in the shop again.",
     },
-    IMAGE_UNAVAILABLE: {
+    DOWNLOAD_FAILED: {
       problem: "The image could not be loaded.",
       advice: "Check that the image can be opened in the shop.",
     },
-    IMAGE_UNUSABLE: {
+    ADDRESS_FORBIDDEN: {
+      problem: "The image is not at a public address.",
+      advice: "Upload the image in the shop itself.",
+    },
+    IMAGE_UNREADABLE: {
       problem: "The file is not an image that can be read.",
       advice: "Replace it in the shop, for example by a JPEG or a PNG.",
+    },
+    IMAGE_TOO_LARGE: {
+      problem: "The image is too large to be analyzed.",
+      advice: "Replace it in the shop by a smaller one.",
     },
     LEASE_EXPIRED: {
       problem: "The analysis broke off each time.",

@@ -184,11 +184,12 @@ function componentTable(components) {
  * @param {string | null} time
  */
 function resultFacts(result, time) {
-  const others = Object.entries(result.attributes ?? {}).filter(([name]) => name !== "components");
+  const { width, height, duplicate_of: duplicate } = result.attributes ?? {};
   return factList([
+    Boolean(width && height) && ["Size", `${formatCount(width)} × ${formatCount(height)} px`],
+    Boolean(duplicate) && ["Similar image", "Another image of the shop looks the same"],
     result.category !== "" && ["Category", [result.category, result.subcategory].filter(Boolean).join(" / ")],
     result.gender !== "" && ["Gender", result.gender],
-    ...others.map(([name, value]) => /** @type {[string, string]} */ ([words(name), plain(value)])),
     ["Confidence", `${percentOf(result.confidence_score)} %`],
     Boolean(time) && ["Analyzed", formatDateTime(time ?? "")],
   ]);
@@ -202,7 +203,5 @@ function words(name) {
 /** @param {unknown} value */
 function plain(value) {
   if (typeof value === "number") return formatNumber(value);
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (value === null || value === undefined) return "–";
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return typeof value === "string" ? value : "–";
 }

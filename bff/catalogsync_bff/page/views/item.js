@@ -52,7 +52,7 @@ export function productView(page, { shopId, productId }) {
   );
   if (error !== null && product === null) return missing(shopId, error);
   if (product === null) return h("div", { class: "card", key: "loading" }, skeletons(6, "skeleton-line"));
-  const withImage = product.items.find((one) => one.analysis && one.analysis.state !== "NOT_APPLICABLE");
+  const withImage = product.items.find((/** @type {Item} */ one) => one.analysis && one.analysis.state !== "NOT_APPLICABLE");
   return h(
     "div",
     { class: "stack", key: `product ${productId}` },
