@@ -114,7 +114,7 @@ def analyze(catalog: ScriptedCatalog, shop: pb.Shop, items: list[pb.Item]) -> No
     """Switch an analyzer on for the shop, and give its items an analysis in each state."""
     catalog.analyzers[f"{shop.platform}:{shop.domain}"] = ["image-quality"]
     by_number = {
-        0: analyzed("0.87", description=_FINDING, attributes={"components": _COMPONENTS, "width": 1200, "height": 1200}),
+        0: analyzed("0.87", description=_FINDING, attributes=_ATTRIBUTES),
         1: pending(),
         2: failed("IMAGE_NOT_FOUND", "the host answered HTTP 404"),
         3: analyzed("0.52", category="Kitchen", subcategory="Mugs"),
@@ -132,6 +132,7 @@ _COMPONENTS = [
     {"name": "sharpness", "score": 0.914, "weight": 0.4, "measured": 312.5678},
     {"name": "white_background", "score": "0.6", "weight": "0.35", "measured": None},
 ]
+_ATTRIBUTES = {"components": _COMPONENTS, "width": 1200, "height": 1200}
 
 
 def _succeeded(catalog: ScriptedCatalog, shop: pb.Shop) -> pb.Sync:
