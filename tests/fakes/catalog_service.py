@@ -23,6 +23,7 @@ from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.server import Health
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.fakes.analysis_service import FakeAnalysis
 from tests.fakes.image_analyses import ImageAnalyses
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)
@@ -61,7 +62,7 @@ class FakeCatalog(CatalogServiceServicer):
         self.analyzers: dict[str, list[str]] = {}
         """Those that are switched on, by name of the shop."""
         self.analyses = ImageAnalyses(self)
-        """Of the images of items; served beside this servicer."""
+        """Of the images of items; served beside this servicer if it is given to the server."""
         self.audits: dict[str, catalog.CatalogAudit] = {}
         """The result of the next audits, by name of the shop."""
         self.last_audits: dict[str, catalog.AuditSummary] = {}
@@ -569,10 +570,13 @@ class FakeCatalog(CatalogServiceServicer):
 
 
 class CatalogServer:
-    """Serves a FakeCatalog on a port that stays the same when the server is killed and started again."""
+    """Serves a FakeCatalog and a FakeAnalysis on a port that stays the same when the server is started again."""
 
-    def __init__(self, fake: FakeCatalog, *, access: CallAccess | None = None) -> None:
+    def __init__(
+        self, fake: FakeCatalog, *, analysis: FakeAnalysis | None = None, access: CallAccess | None = None
+    ) -> None:
         self.fake = fake
+        self.analysis = analysis or FakeAnalysis()
         self.port = 0
         self._access = access
         self._drain = Drain()
@@ -586,7 +590,7 @@ class CatalogServer:
         interceptor = CallInterceptor(access=self._access)
         self._server = grpc.aio.server(interceptors=(interceptor,), options=(("grpc.so_reuseport", 0),))
         add_CatalogServiceServicer_to_server(self.fake, self._server)
-        add_AnalysisServiceServicer_to_server(self.fake.analyses, self._server)
+        add_AnalysisServiceServicer_to_server(self.analysis, self._server)
         health = Health(("catalogsync.catalog.v1.CatalogService",), drain=self._drain)
         health.register(self._server)
         await health.set_serving(True)

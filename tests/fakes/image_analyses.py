@@ -1,4 +1,4 @@
-"""The readers' part of AnalysisService in memory: results, dead tasks and their requeueing, stored by the test."""
+"""An in-memory AnalysisService whose analyses belong to the items of a fake catalog; tests store them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from catalogsync.catalog.v1 import analysis_pb2 as states
 from catalogsync.catalog.v1 import analysis_service_pb2 as pb
 from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
-from catalogsync.catalog.v1.analysis_service_pb2_grpc import AnalysisServiceServicer
 from catalogsync_common.failure import Failure
+
+from tests.fakes.analysis_service import FakeAnalysis
 
 PENDING = states.ANALYSIS_STATE_PENDING
 ANALYZED = states.ANALYSIS_STATE_ANALYZED
@@ -39,10 +40,11 @@ class ItemNotFound(Failure):
     reason = "ITEM_NOT_FOUND"
 
 
-class ImageAnalyses(AnalysisServiceServicer):
-    """A servicer whose analyses belong to the items of a fake catalog; each item has an image of its own."""
+class ImageAnalyses(FakeAnalysis):
+    """A FakeAnalysis for readers: each item has an image of its own, whose analyses the test puts here."""
 
     def __init__(self, catalog_: AnalyzedCatalog) -> None:
+        super().__init__()
         self._catalog = catalog_
         self._by_item: dict[int, list[pb.ImageAnalysis]] = {}
         """By identity of the item."""
@@ -61,7 +63,8 @@ class ImageAnalyses(AnalysisServiceServicer):
         analyses = self._by_item[id(item)]
         found = {one.state for one in analyses}
         item.analysis.state = next((state for state in _BY_URGENCY if state in found), NOT_APPLICABLE)
-        item.analysis.results[:] = [_summary(one) for one in analyses if one.HasField("result")]
+        item.analysis.ClearField("results")
+        item.analysis.results.extend(_summary(one) for one in analyses if one.HasField("result"))
 
     def _of_shop(self, shop: catalog.ShopRef) -> Iterator[tuple[catalog.Item, pb.ImageAnalysis]]:
         for item in self._catalog.items_of(shop):

@@ -84,16 +84,18 @@ def analysis() -> None:
     help="List results, or tasks in this state.",
 )
 @click.option("--category", default="", metavar="NAME", help="List only results of this category.")
-@click.option(
-    "--min-quality", type=SCORE, default="", metavar="0.5", help="List only results of this quality or better."
-)
-@click.option(
-    "--max-quality", type=SCORE, default="", metavar="0.5", help="List only results of this quality or worse."
-)
+@click.option("--min-quality", type=SCORE, metavar="0.5", help="List only results of this quality or better.")
+@click.option("--max-quality", type=SCORE, metavar="0.5", help="List only results of this quality or worse.")
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of analyses to list.")
 @command_options
 def list_analyses(
-    shop: ShopName, analyzer: str, state: str, category: str, min_quality: str, max_quality: str, limit: int
+    shop: ShopName,
+    analyzer: str,
+    state: str,
+    category: str,
+    min_quality: str | None,
+    max_quality: str | None,
+    limit: int,
 ) -> ExitCode:
     """List analyses of the images of SHOP, lowest quality first."""
     request = ListAnalysesRequest(
@@ -101,8 +103,8 @@ def list_analyses(
         analyzer=analyzer,
         state=_STATES[state],
         category=category,
-        min_quality_score=min_quality,
-        max_quality_score=max_quality,
+        min_quality_score=min_quality or "",
+        max_quality_score=max_quality or "",
     )
 
     async def work(options: Options) -> ExitCode:

@@ -37,7 +37,6 @@ _MAX_PAGE_SIZE = 1000
 _ANALYSIS_STATES = {
     name.removeprefix("ANALYSIS_STATE_").lower().replace("_", "-"): number
     for name, number in AnalysisState.items()
-    if number
 }
 
 
@@ -65,7 +64,7 @@ items.add_command(follow)
 @click.option("--deleted", is_flag=True, help="Include deleted items.")
 @click.option(
     "--analysis-state",
-    type=click.Choice(tuple(_ANALYSIS_STATES), case_sensitive=False),
+    type=click.Choice(tuple(_ANALYSIS_STATES)[1:], case_sensitive=False),
     help="List only items whose image is in this state of analysis; no other filter may be given with it.",
 )
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of items to list.")
@@ -88,7 +87,7 @@ def list_items(
         product_id=product,
         text=text,
         include_deleted=deleted,
-        analysis_state=_ANALYSIS_STATES[analysis_state] if analysis_state else None,
+        analysis_state=_ANALYSIS_STATES[analysis_state or "unspecified"],
     )
     return run(_items(request, limit, current_options()), current_options())
 
