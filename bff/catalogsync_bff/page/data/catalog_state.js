@@ -180,9 +180,9 @@ export class CatalogState {
   async loadStatus(shopId) {
     try {
       const status = /** @type {Status} */ (await this.api.get(`/shops/${shopId}/status`));
-      const before = this.statuses.get(shopId)?.analysis;
+      const before = this.statuses.get(shopId);
       this.statuses.set(shopId, status);
-      if (JSON.stringify(before ?? null) !== JSON.stringify(status.analysis ?? null))
+      if (before !== undefined && JSON.stringify(before.analysis) !== JSON.stringify(status.analysis))
         this.notify({ kind: "analysis", shopId });
       this.statusErrors.delete(shopId);
       this.rememberShop(status);

@@ -42,7 +42,7 @@ export function analysisFilter({ state }, shopId, filter) {
         "a",
         {
           class: "filter-link",
-          key: value,
+          key: label,
           href: links.catalog(shopId, { analysis: value }),
           "aria-current": filter.analysis === value ? "true" : null,
         },
