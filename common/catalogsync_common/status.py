@@ -50,6 +50,7 @@ STATUS_CODES: Final[Mapping[str, grpc.StatusCode]] = MappingProxyType(
         "POSITION_EXPIRED": grpc.StatusCode.OUT_OF_RANGE,
         "TEXT_SEARCH_UNAVAILABLE": grpc.StatusCode.FAILED_PRECONDITION,
         "AUDIT_ALREADY_RUNNING": grpc.StatusCode.ABORTED,
+        "ANALYZER_NOT_ENABLED": grpc.StatusCode.FAILED_PRECONDITION,
         "TOO_MANY_WATCHERS": grpc.StatusCode.RESOURCE_EXHAUSTED,
         "SERVER_DRAINING": grpc.StatusCode.UNAVAILABLE,
         "STREAM_EXPIRED": grpc.StatusCode.UNAVAILABLE,
