@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from itertools import count
 from typing import Any
 
@@ -145,7 +146,7 @@ class FakeAnalysis(AnalysisServiceServicer):
         held = [id_ for id_ in request.lease_ids if self._is_held(id_)]
         for id_ in held:
             lease = self.leases[id_]
-            if request.lease_duration.ToTimedelta():
+            if not request.HasField("lease_duration") or request.lease_duration.ToTimedelta():
                 lease.extended_count += 1
             else:
                 lease.task.lease_id = ""
@@ -266,10 +267,17 @@ def _validate(results: Iterable[pb.TaskResult]) -> None:
             field=f"results[{index}].analysis.quality_score", description="must be a decimal from 0 to 1"
         )
         for index, result in enumerate(results)
-        if result.HasField("analysis") and not "0" <= result.analysis.quality_score <= "1"
+        if result.HasField("analysis") and not _is_score(result.analysis.quality_score)
     ]
     if violations:
         raise InvalidRequest(*violations)
+
+
+def _is_score(text: str) -> bool:
+    try:
+        return 0 <= Decimal(text) <= 1
+    except InvalidOperation:
+        return False
 
 
 def _page(found: Sequence[pb.ImageAnalysis], size: int, token: str) -> tuple[Sequence[pb.ImageAnalysis], str]:

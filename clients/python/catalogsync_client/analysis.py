@@ -29,7 +29,6 @@ _MAX_BATCH_BYTES: Final = 1024 * 1024
 """Of all results of a call; a message of gRPC may have 4 MiB."""
 _MAX_RESULT_BYTES: Final = 256 * 1024
 """Of one result: several times what the service accepts."""
-_BATCH_DELAY_SECONDS: Final = 0.02
 _CALL_TIMEOUT_SECONDS: Final = 10.0
 _SHUTDOWN_TIMEOUT_SECONDS: Final = 5.0
 
@@ -85,6 +84,7 @@ class AnalysisWorker:
         max_in_flight: int = 10,
         lease_duration: timedelta = timedelta(seconds=60),
         time_limit: timedelta = timedelta(minutes=10),
+        batch_delay: timedelta = timedelta(milliseconds=20),
         on_connection: ConnectionCallback | None = None,
         on_error: Callable[[pb.AnalysisTask, Exception], None] | None = None,
         retry_policy: RetryPolicy | None = None,
@@ -102,6 +102,7 @@ class AnalysisWorker:
             max_in_flight: how many tasks to hold at most, from 1 to 100.
             lease_duration: how long a task stays with a worker that has died: 10 s to 10 min.
             time_limit: of one analysis; afterwards it is cancelled, and the task fails with TIMED_OUT.
+            batch_delay: how long a result may wait for others, to be submitted with them, while analyses run.
             on_connection: called with a Disconnect when the stream broke, and with None when messages arrive
                 again.
             on_error: called with each unexpected exception of the analyzer, to log it. The service receives the
@@ -127,6 +128,7 @@ class AnalysisWorker:
         self._lease_duration.FromTimedelta(lease_duration)
         self._extend_interval_seconds = lease_duration.total_seconds() / 3
         self._time_limit_seconds = time_limit.total_seconds()
+        self._batch_delay_seconds = batch_delay.total_seconds()
         self._on_connection = on_connection
         self._on_error = on_error
         self._retry_policy = retry_policy or RetryPolicy(give_up_seconds=math.inf)
@@ -174,10 +176,9 @@ class AnalysisWorker:
         async with aclosing(stream) as messages:
             async for message in messages:
                 for task in message.tasks:
-                    if task.lease_id not in self._held:
-                        self.counts.leased += 1
-                        lease = self._held[task.lease_id] = _Lease(task=task)
-                        lease.work = group.create_task(self._work(lease))
+                    self.counts.leased += 1
+                    lease = self._held[task.lease_id] = _Lease(task=task)
+                    lease.work = group.create_task(self._work(lease))
                 # The service has leased more only if it took leases to be expired that this worker still works on.
                 while len(self._held) > self._max_in_flight:
                     self._lease_ended.clear()
@@ -267,12 +268,12 @@ class AnalysisWorker:
             await self._submit(self._next_batch())
 
     async def _wait_for_batch(self) -> None:
-        """Return when there are 50 results, or the first one is 20 ms old, or no analysis is running any more."""
+        """Return when there are 50 results, or one has waited for long enough, or no analysis is running."""
         while not self._finished:
             self._work_ended.clear()
             await self._work_ended.wait()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_BATCH_DELAY_SECONDS):
+            async with asyncio.timeout(self._batch_delay_seconds):
                 while len(self._finished) < min(_MAX_RESULTS_PER_CALL, len(self._held)):
                     self._work_ended.clear()
                     await self._work_ended.wait()

@@ -30,13 +30,17 @@ class TaskFailed(Exception):
         ValueError: the reason has another form.
     """
 
-    def __init__(self, reason: str, message: str = "", *, permanent: bool = False) -> None:
+    def __init__(self, reason: str, message: str = "", permanent: bool = False) -> None:
         if not _REASON.fullmatch(reason):
             raise ValueError(f"{reason!r} is not a reason: write at most 63 of A-Z, 0-9 and _")
-        super().__init__(f"{reason}: {message}" if message else reason)
+        # All arguments, so that the exception can be sent from the process that analyzes.
+        super().__init__(reason, message, permanent)
         self.reason = reason
         self.message = message
         self.permanent = permanent
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}" if self.message else self.reason
 
 
 class Analyzer(Protocol):

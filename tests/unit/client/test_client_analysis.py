@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import pickle
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -17,7 +18,7 @@ from catalogsync_client.analysis_calls import AnalysisCalls
 
 from tests.fakes.analysis_service import FakeAnalysis
 from tests.fakes.catalog_service import CatalogServer, FailureWithReason
-from tests.waiting import forever, until, within_timeout
+from tests.waiting import forever, let_tasks_run, until, until_stable, within_timeout
 
 NAME = "shopify:demo.myshopify.com"
 ME = "worker-1"
@@ -144,6 +145,19 @@ async def test_tasks_that_the_service_leases_too_early_wait_for_a_free_slot(
         gate.set()
         await until(lambda: stored(analysis) == 6)
     assert analyzer.most_running == 2
+
+
+async def test_a_worker_whose_leases_expire_again_and_again_does_not_collect_tasks(
+    analysis: FakeAnalysis, client: CatalogClient, analyzer: Recorder
+) -> None:
+    analyzer.act = lambda task: forever()
+    analysis.add_tasks(2)
+    async with working(client, analyzer, max_in_flight=2) as (worker, _):
+        for leased in (2, 4, 6, 8):
+            await until(lambda now=leased: len(analysis.leases) == now)  # type: ignore[misc]
+            for lease_id in analysis.held(ME):
+                analysis.expire(lease_id)
+        assert await until_stable(lambda: worker.counts.leased) == 4
 
 
 async def test_analyses_go_on_while_the_service_is_down_and_their_results_are_stored_afterwards(
@@ -318,6 +332,17 @@ async def test_results_that_are_ready_together_are_submitted_together_at_most_50
     assert [len(call.results) for call in analysis.calls("SubmitResults")] == [50, 50]
 
 
+async def test_a_result_waits_for_those_that_come_soon_after_it(
+    analysis: FakeAnalysis, client: CatalogClient, analyzer: Recorder
+) -> None:
+    analyzer.act = lambda task: let_tasks_run(10 * int(task.item_id))
+    analysis.add_tasks(3)
+    # Longer than the test: only the end of the last analysis ends the wait.
+    async with working(client, analyzer, batch_delay=timedelta(hours=1)) as (worker, _):
+        await until(lambda: worker.counts.stored == 3)
+    assert [len(call.results) for call in analysis.calls("SubmitResults")] == [3]
+
+
 async def test_a_worker_that_is_stopped_submits_what_is_ready_and_gives_the_rest_back(
     analysis: FakeAnalysis, client: CatalogClient, analyzer: Recorder
 ) -> None:
@@ -394,6 +419,11 @@ async def test_an_argument_out_of_its_range_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="must"):
         AnalysisWorker(client, analyzer, **{"name": "image-quality", "worker_id": ME, **arguments})
+
+
+def test_a_failure_can_be_sent_from_a_process_that_analyzes() -> None:
+    sent = pickle.loads(pickle.dumps(TaskFailed("IMAGE_NOT_FOUND", "the host answered 404", permanent=True)))
+    assert (str(sent), sent.permanent) == ("IMAGE_NOT_FOUND: the host answered 404", True)
 
 
 @pytest.mark.parametrize("reason", ["", "not found", "X" * 64])
