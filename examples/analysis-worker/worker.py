@@ -81,9 +81,9 @@ def category_of(product_type: str, tags: Sequence[str]) -> tuple[str, str]:
 def attributes_of(assessment: Assessment, *, size_bytes: int, duplicate_of: str) -> dict[str, Any]:
     """Return the findings beside the score, above all why it is what it is. Decimals are texts, to stay exact."""
     return {
-        "why": [
+        "components": [
             {
-                "component": each.name,
+                "name": each.name,
                 "score": f"{each.score:f}",
                 "weight": f"{each.weight:f}",
                 "measured": each.measured,

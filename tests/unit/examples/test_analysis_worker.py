@@ -101,9 +101,10 @@ async def test_the_attributes_of_a_result_say_why_in_exact_decimals(
     async with worker_process(server, host):
         await until(lambda: task.result)
     assert task.result is not None
-    why = [dict(each.struct_value.fields) for each in task.result.attributes["why"].values]  # type: ignore[union-attr]
-    texts = [{name: value.string_value for name, value in each.items()} for each in why]
-    assert [set(each) for each in texts] == [{"component", "score", "weight", "measured"}] * 5
+    found = task.result.attributes["components"]
+    components = [dict(each.struct_value.fields) for each in found.values]  # type: ignore[union-attr]
+    texts = [{name: value.string_value for name, value in each.items()} for each in components]
+    assert [set(each) for each in texts] == [{"name", "score", "weight", "measured"}] * 5
     total = sum(Decimal(each["score"]) * Decimal(each["weight"]) for each in texts)
     assert Decimal(task.result.quality_score) == total.quantize(Decimal("0.001"))
     assert len(MessageToJson(task.result.attributes)) < 16 * 1024
