@@ -12,7 +12,6 @@ from catalogsync.catalog.v1.analysis_pb2 import AnalysisCounts
 from catalogsync.catalog.v1.catalog_service_pb2 import ShopUpdate, UpdateShopRequest
 from catalogsync_cli.analysis_text import counts_text
 from catalogsync_client import CatalogClient
-from google.protobuf.field_mask_pb2 import FieldMask
 from rich.console import Console
 
 from demo.keys import DemoKeys
@@ -43,11 +42,8 @@ async def start_worker(processes: ProcessGroup, workspace: Workspace, keys: Demo
 async def analyze_images(catalog: CatalogClient, shops: Sequence[DemoShop], console: Console) -> None:
     """Switch the analyzer on, wait for the first results, and print how many there are."""
     for shop in shops:
-        request = UpdateShopRequest(
-            shop=shop.name.for_catalog(),
-            update=ShopUpdate(analyzers=[ANALYZER]),
-            update_mask=FieldMask(paths=["analyzers"]),
-        )
+        request = UpdateShopRequest(shop=shop.name.for_catalog(), update=ShopUpdate(analyzers=[ANALYZER]))
+        request.update_mask.paths.append("analyzers")
         await catalog.update_shop(request)
     counts = await _first_counts(catalog, shops)
     text = f"Image quality: {counts_text(counts)} so far; the page shows the scores"

@@ -67,7 +67,7 @@ SCORE = ScoreParam()
 
 @click.group()
 def analysis() -> None:
-    """Show what analyzers found in the images of a shop, and analyze images again.
+    """Show analyses of images, and queue images again.
 
     `shops update --analyzer` switches an analyzer on.
     """

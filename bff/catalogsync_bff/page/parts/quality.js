@@ -8,8 +8,8 @@ import { icon } from "./icons.js";
 
 /** @type {Map<string, {text: string, iconName: "clock" | "alert"}>} */
 const STATES = new Map([
-  ["PENDING", { text: "Analysis pending", iconName: "clock" }],
-  ["FAILED", { text: "Analysis failed", iconName: "alert" }],
+  ["PENDING", { text: "pending", iconName: "clock" }],
+  ["FAILED", { text: "failed", iconName: "alert" }],
 ]);
 
 /**
@@ -60,11 +60,18 @@ export function qualityBadge(percent) {
 }
 
 /**
- * The state of an analysis that has no current result.
+ * The state of an analysis without a current result, as a quiet label on the picture.
  *
  * @param {ItemAnalysis | null} analysis
  */
 export function analysisState(analysis) {
   const state = STATES.get(analysis?.state ?? "");
-  return state && h("p", { class: "muted small analysis-state" }, icon(state.iconName), state.text);
+  if (state === undefined) return null;
+  return h(
+    "span",
+    { class: "analysis-state", key: "state", title: `Analysis ${state.text}` },
+    icon(state.iconName),
+    h("span", { class: "visually-hidden" }, "Analysis "),
+    state.text,
+  );
 }

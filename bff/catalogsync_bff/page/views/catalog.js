@@ -152,6 +152,7 @@ function itemCard(shopId, item) {
     { class: item.delete_time ? "item-card item-deleted" : "item-card" },
     thumbnail(
       { path: itemImagePath(shopId, item), alt: "", size: 192 },
+      analysisState(item.analysis),
       qualityBadge(lowestPercent(item.analysis)),
     ),
     h(
@@ -167,7 +168,6 @@ function itemCard(shopId, item) {
     h("p", { class: "item-price" }, item.price ? formatPrice(item.price) : "No price"),
     h("p", null, stockLabel(item)),
     h("p", { class: "muted small item-sku" }, item.sku === "" ? "No SKU" : item.sku),
-    analysisState(item.analysis),
   );
 }
 
