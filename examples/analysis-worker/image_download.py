@@ -116,7 +116,8 @@ async def open_downloads(
     connector = GuardedConnector(
         guard, GuardedResolver(guard), ssl=hosts.tls, limit_per_host=_MAX_CONNECTIONS_PER_HOST
     )
-    timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=_CONNECT_TIMEOUT_SECONDS)
+    # The time limit of a download covers its redirects, so that it is not one of a request.
+    timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
     ) as session:

@@ -40,6 +40,10 @@ ANALYZER_NAME: Final = "image-quality"
 MAX_IN_FLIGHT: Final = 16
 """Most of them wait for a download; as many images as there are cores are measured at the same time."""
 _CATEGORY_TAGS: Final = ("category:", "type:")
+_TECHNICAL_TYPES: Final = frozenset(
+    {"simple", "variable", "grouped", "external", "subscription", "variable-subscription", "physical", "digital"}
+)
+"""Product types of WooCommerce and BigCommerce that say how a product is sold, not what it is."""
 
 
 class ImageQuality:
@@ -74,7 +78,8 @@ def category_of(product_type: str, tags: Sequence[str]) -> tuple[str, str]:
         tags: used without a product_type: "category:Shirts" or "type:Shirts".
     """
     marked = (tag.partition(":")[2] for tag in tags if tag.lower().startswith(_CATEGORY_TAGS))
-    path = [part.strip() for part in (product_type or next(marked, "")).split(">")]
+    said = product_type if product_type not in _TECHNICAL_TYPES else ""
+    path = [part.strip() for part in (said or next(marked, "")).split(">")]
     return path[0][:255], path[-1][:255] if len(path) > 1 else ""
 
 

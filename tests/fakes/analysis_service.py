@@ -92,8 +92,8 @@ class FakeAnalysis(AnalysisServiceServicer):
         added = []
         for _ in range(number):
             id_ = str(next(self._ids))
-            fields = {"shop_id": "shop-1", "item_id": id_, "image_url": f"https://cdn.example/{id_}.jpg", **fields}
-            added.append(FakeTask(task=pb.AnalysisTask(image_id=f"image-{id_}", **fields), analyzer=analyzer))
+            own = {"shop_id": "shop-1", "item_id": id_, "image_url": f"https://cdn.example/{id_}.jpg", **fields}
+            added.append(FakeTask(task=pb.AnalysisTask(image_id=f"image-{id_}", **own), analyzer=analyzer))
         self.tasks += added
         self.wake()
         return added

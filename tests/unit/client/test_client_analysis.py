@@ -220,6 +220,25 @@ async def test_work_whose_lease_is_lost_is_cancelled_and_the_task_done_again(
     assert task.attempt_count == 2
 
 
+async def test_a_result_of_an_analyzer_that_ignores_its_cancel_is_dropped(
+    analysis: FakeAnalysis, client: CatalogClient, analyzer: Recorder
+) -> None:
+    async def ignore_cancel() -> None:
+        with suppress(asyncio.CancelledError):
+            await forever()
+
+    analyzer.act = lambda task: ignore_cancel() if len(analyzer.started) == 1 else None
+    (task,) = analysis.add_tasks(1)
+    async with working(client, analyzer, max_in_flight=2) as (worker, _):
+        await until(lambda: len(analyzer.running) == 1)
+        lost = task.lease_id
+        analysis.expire(lost)
+        await until(lambda: worker.counts.lost == 1)
+        analysis.add_tasks(1)
+        await until(lambda: worker.counts.stored == 2)
+    assert lost not in {result.lease_id for call in analysis.calls("SubmitResults") for result in call.results}
+
+
 async def test_a_result_that_comes_after_the_lease_is_lost_is_stale(
     analysis: FakeAnalysis, client: CatalogClient, analyzer: Recorder
 ) -> None:

@@ -105,7 +105,7 @@ async def test_the_attributes_of_a_result_say_why_in_exact_decimals(
     components = [dict(each.struct_value.fields) for each in found.values]  # type: ignore[union-attr]
     texts = [{name: value.string_value for name, value in each.items()} for each in components]
     assert [set(each) for each in texts] == [{"name", "score", "weight", "measured"}] * 5
-    total = sum(Decimal(each["score"]) * Decimal(each["weight"]) for each in texts)
+    total = sum((Decimal(each["score"]) * Decimal(each["weight"]) for each in texts), Decimal())
     assert Decimal(task.result.quality_score) == total.quantize(Decimal("0.001"))
     assert len(MessageToJson(task.result.attributes)) < 16 * 1024
 
@@ -116,6 +116,8 @@ async def test_the_attributes_of_a_result_say_why_in_exact_decimals(
         ("Shirts", ["category:Other"], ("Shirts", "")),
         ("Apparel > Shirts", [], ("Apparel", "Shirts")),
         ("", ["sale", "Type: Shoes"], ("Shoes", "")),
+        ("variable", ["category:Shoes > Boots"], ("Shoes", "Boots")),
+        ("physical", [], ("", "")),
         ("", ["sale", "summer"], ("", "")),
         ("", [], ("", "")),
         ("x" * 300, [], ("x" * 255, "")),
