@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import grpc
+from catalogsync.catalog.v1 import analysis_service_pb2 as analysis_pb
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.analysis_service_pb2_grpc import add_AnalysisServiceServicer_to_server
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from catalogsync_common.auth.call_access import CallAccess
 from catalogsync_common.auth.settings import token_access
@@ -25,10 +27,10 @@ from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from catalogsync_common.tls_settings import open_client_tls, open_server_tls
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.analysis_metrics import PrometheusAnalysisMetrics
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.production import PRODUCTION_RULES
 from catalog_svc.rpc.page_tokens import PageTokens
-from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.rpc.shop_access import OwnShops, authorized_shop
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_channel import open_connector_channel
@@ -42,7 +44,7 @@ from catalog_svc.storage.roles import check_role
 from catalog_svc.storage.schema import check_schema
 from catalog_svc.storage.schema import migrate as migrate_schema
 from catalog_svc.storage.shops import ShopStore
-from catalog_svc.wiring import Replica, call_limits, wire_replica, wire_servicer
+from catalog_svc.wiring import Replica, Servicers, call_limits, wire_replica, wire_servicers
 
 _MAX_TRANSACTION_IDLE_TIME = timedelta(seconds=10)
 """How long a transaction may be idle; less if the lease TTL is shorter."""
@@ -56,6 +58,7 @@ _CONNECTION_GRACE_MS = 20 * 60_000
 """After the maximum age of a connection: longer than a watch, which ends by itself after 15 minutes. It ends the
 stream of a client that does not read, which nothing else can end while the client keeps its connection."""
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
+ANALYSIS_SERVICE_NAME = analysis_pb.DESCRIPTOR.services_by_name["AnalysisService"].full_name
 
 
 async def serve(
@@ -142,19 +145,24 @@ async def running(
         metrics.read_watchers_from(
             lambda: replica.hub.watcher_count, changes=lambda: replica.change_hub.follower_count
         )
-        servicer = wire_servicer(
+        servicers = wire_servicers(
             settings,
             replica,
             writes=writes,
             reads=reads,
             connector=channel,
             metrics=metrics,
+            analysis_metrics=PrometheusAnalysisMetrics(registry),
             page_tokens=PageTokens(await load_page_token_key(reads)),
         )
         access = token_access(
-            (SERVICE_NAME,), settings, settings.service_secrets, OwnShops(ShopStore(reads)), prefix="CATALOG_"
+            (SERVICE_NAME, ANALYSIS_SERVICE_NAME),
+            settings,
+            settings.service_secrets,
+            OwnShops(ShopStore(reads)),
+            prefix="CATALOG_",
         )
-        server = _server(settings, servicer, replica.drain, CallMetrics(registry), server_tls, access)
+        server = _server(settings, servicers, replica.drain, CallMetrics(registry), server_tls, access)
         certificates = CertificateMonitor(
             (*((server_tls.files,) if server_tls else ()), *((connector_tls,) if connector_tls else ())),
             drain=replica.drain,
@@ -248,6 +256,12 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
             run=lambda beat: replica.change_hub.run(drain, beat),
             heartbeat_timeout=_MAX_LOOP_SILENCE,
         ),
+        Loop(
+            name="analysis_hub",
+            run=lambda beat: replica.analysis.hub.run(drain, beat),
+            heartbeat_timeout=_MAX_LOOP_SILENCE,
+        ),
+        Loop(name="analysis_backfill", run=replica.analysis.backfill.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(name="worker", run=replica.worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="refresh_worker", run=replica.refresh_worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
@@ -277,17 +291,23 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
 
 def _server(
     settings: CatalogSettings,
-    servicer: CatalogServicer,
+    servicers: Servicers,
     drain: Drain,
     meter: CallMetrics,
     tls: ServerTls | None,
     access: CallAccess | None,
 ) -> GrpcServer:
     def register(server: grpc.aio.Server) -> None:
-        add_CatalogServiceServicer_to_server(servicer, server)
+        add_CatalogServiceServicer_to_server(servicers.catalog, server)
+
+    def register_analysis(server: grpc.aio.Server) -> None:
+        add_AnalysisServiceServicer_to_server(servicers.analysis, server)
 
     return build_server(
-        (Service(name=SERVICE_NAME, register=register),),
+        (
+            Service(name=SERVICE_NAME, register=register),
+            Service(name=ANALYSIS_SERVICE_NAME, register=register_analysis),
+        ),
         listen_address=settings.listen_address,
         drain=drain,
         reflection=settings.reflection,

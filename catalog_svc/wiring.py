@@ -13,8 +13,10 @@ from catalogsync_common.call_limits import CallLimits
 from catalogsync_common.drain import Drain
 from catalogsync_common.rate_limiter import RateLimit
 
+from catalog_svc.analysis_wiring import AnalysisLoops, wire_analysis_loops, wire_analysis_servicer
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.rpc.analysis_servicer import AnalysisServicer
 from catalog_svc.rpc.call_limits import WebhookRate, method_groups, start_limit
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer, CatalogUseCases
@@ -44,6 +46,7 @@ from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
+from catalog_svc.usecases.analysis_ports import AnalysisMetrics
 from catalog_svc.usecases.audit_loop import AuditLoop
 from catalog_svc.usecases.audit_run import AuditDependencies, AuditRun
 from catalog_svc.usecases.change_hub import ChangeHub
@@ -98,6 +101,9 @@ class Replica:
     """None: the settings have no interval."""
     webhook_checks: WebhookChecks | None
     """None: the settings have no address."""
+    analysis: AnalysisLoops
+    announce_change: Callable[[UUID], None]
+    """Wakes the followers of a shop that this replica has changed, and the workers that analyze its images."""
     drain: Drain
 
 
@@ -126,7 +132,9 @@ def wire_replica(
     def announce_change(shop_id: UUID) -> None:
         feed_hub.announce(shop_id)
         change_hub.announce()
+        analysis.hub.announce()
 
+    analysis = wire_analysis_loops(database, limiter=limiter, announce_change=announce_change, drain=drain)
     worker = _worker(settings, database, source, hub, announce_change, drain, metrics)
     refresh_worker = _refresh_worker(settings, database, source, worker, announce_change, drain, metrics)
     audit = _audit(settings, database, source, refresh_worker, metrics)
@@ -154,11 +162,21 @@ def wire_replica(
         audit=audit,
         audit_loop=_audit_loop(settings, database, audit, drain),
         webhook_checks=_webhook_checks(settings, database, connector, drain, metrics),
+        analysis=analysis,
+        announce_change=announce_change,
         drain=drain,
     )
 
 
-def wire_servicer(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Servicers:
+    """The services of a replica."""
+
+    catalog: CatalogServicer
+    analysis: AnalysisServicer
+
+
+def wire_servicers(
     settings: CatalogSettings,
     replica: Replica,
     *,
@@ -166,9 +184,10 @@ def wire_servicer(
     reads: Database,
     connector: grpc.aio.Channel,
     metrics: CatalogMetrics,
+    analysis_metrics: AnalysisMetrics,
     page_tokens: PageTokens,
-) -> CatalogServicer:
-    """Wire the calls of CatalogService to a replica.
+) -> Servicers:
+    """Wire the calls of CatalogService and AnalysisService to a replica.
 
     `reads` has connections of its own: twenty slow dashboards must not starve syncs and leases.
     """
@@ -204,6 +223,7 @@ def wire_servicer(
             platforms=platforms,
             read=read,
             defaults=_schedule_defaults(settings),
+            wake_backfill=replica.analysis.backfill.wake,
         ),
         delete_shop=DeleteShop(
             shops=shops,
@@ -226,7 +246,19 @@ def wire_servicer(
         syncs=SyncStore(reads),
         issues=IssueStore(reads),
     )
-    return CatalogServicer(use_cases, page_tokens)
+    return Servicers(
+        catalog=CatalogServicer(use_cases, page_tokens),
+        analysis=wire_analysis_servicer(
+            replica.analysis,
+            writes=writes,
+            reads=reads,
+            read=read,
+            announce_change=replica.announce_change,
+            drain=replica.drain,
+            metrics=analysis_metrics,
+            page_tokens=page_tokens,
+        ),
+    )
 
 
 def _credentials(settings: CatalogSettings) -> CallCredentials:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from catalog_svc.domain.analysis import AnalysisState, ItemAnalysis
 from catalog_svc.domain.errors import PositionExpired
 
 
@@ -47,6 +48,8 @@ class Item:
     product_url: str
     vendor: str
     product_type: str
+    analysis: ItemAnalysis | None = None
+    """None: the shop has no analyzer, or the item is deleted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +88,8 @@ class ItemFilter:
     after_position: int = 0
     """Only items that changed after this position, by position; 0: any, by product id and item id."""
     include_deleted: bool = False
+    analysis_state: AnalysisState | None = None
+    """Not together with other conditions. None: any, also none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@
     │   └── QueryTooExpensive
     ├── SyncNotCancellable, SyncNotResumable
     ├── AuditAlreadyRunning
+    ├── AnalyzerNotEnabled
     └── SourceFailed            ends or interrupts a sync: ConnectorUnavailable, SourceIncomplete,
                                 SourceCountMismatch, SourceCurrencyChanged, MassDeleteBlocked, SyncStalled, and
                                 every reason that the connector itself gives
@@ -299,6 +300,18 @@ class AuditAlreadyRunning(Failure):
             f"shop {shop.key} is being verified already; call again when that has ended",
             metadata={"shop_id": str(shop.shop_id)},
             resource=Resource(type=SHOP_TYPE, name=str(shop.shop_id)),
+        )
+
+
+class AnalyzerNotEnabled(Failure):
+    """The analyzer is not switched on for the shop."""
+
+    reason = "ANALYZER_NOT_ENABLED"
+
+    def __init__(self, *, shop_id: UUID, analyzer: str) -> None:
+        super().__init__(
+            f"analyzer {analyzer!r} is not switched on for shop {shop_id}: see `analyzers` of UpdateShop",
+            metadata={"shop_id": str(shop_id), "analyzer": analyzer},
         )
 
 

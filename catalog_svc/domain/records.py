@@ -41,6 +41,8 @@ class ItemRecord(NamedTuple):
     """List of [name, value]."""
     image_url: str
     """The variant's own image, else the product's first one; empty when there is none."""
+    image_version: str
+    """Differs when the platform serves another image at the same address; empty if it does not say."""
     weight: DecimalDigits | None
     weight_unit: str
     source_created_at: datetime | None

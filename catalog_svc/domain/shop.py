@@ -73,6 +73,7 @@ class ShopField(Enum):
     INCREMENTAL_INTERVAL = "incremental_interval"
     FULL_INTERVAL = "full_interval"
     PAUSED = "paused"
+    ANALYZERS = "analyzers"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +88,8 @@ class ShopChange:
     """None: the server's default. Zero: no scheduled syncs."""
     full_every: timedelta | None = None
     paused: bool = False
+    analyzers: tuple[str, ...] = ()
+    """The analyzers that are switched on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

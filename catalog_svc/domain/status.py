@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final
 from uuid import UUID
 
+from catalog_svc.domain.analysis import AnalysisCounts
 from catalog_svc.domain.audit import AuditSummary
 from catalog_svc.domain.errors import DECIDED_BY_FULL_SYNC
 from catalog_svc.domain.schedule import ShopSchedule
@@ -67,6 +68,8 @@ class CatalogCounts:
     products: int
     items: int
     items_with_image: int
+    analysis: AnalysisCounts | None = None
+    """None: the shop has no analyzer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +115,8 @@ class ShopDetails:
     webhooks: WebhookHealth
     same_store_shop_ids: tuple[UUID, ...]
     """Other registered shops with the same platform_shop_id on the same platform."""
+    analyzers: tuple[str, ...]
+    """The analyzers that are switched on, by name."""
     created_at: datetime
     updated_at: datetime
 

@@ -1,4 +1,4 @@
-"""What the limits of calls must know of CatalogService: groups of methods, and the shop that a request names."""
+"""What the limits of calls must know of the services: groups of methods, and the shop that a request names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
+from catalogsync.catalog.v1 import analysis_service_pb2 as analysis_pb
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.auth.access_rules import path_of, rule_of
 from catalogsync_common.call_limits import RateLimited, ShopLimit
@@ -16,6 +17,7 @@ from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.rpc.request_validator import RequestValidator
 
 _SERVICE: Final = pb.DESCRIPTOR.services_by_name["CatalogService"]
+_SERVICES: Final = (_SERVICE, analysis_pb.DESCRIPTOR.services_by_name["AnalysisService"])
 _STARTING_METHODS: Final = tuple(_SERVICE.methods_by_name[name] for name in ("StartSync", "ResumeSync"))
 
 
@@ -38,7 +40,7 @@ class WebhookRate:
 
 def method_groups() -> Mapping[str, str]:
     """Return the scope that the contract demands of each method, by the full name of the method."""
-    return {path_of(method): rule_of(method).scope for method in _SERVICE.methods}
+    return {path_of(method): rule_of(method).scope for service in _SERVICES for method in service.methods}
 
 
 def shop_of(request: pb.StartSyncRequest | pb.ResumeSyncRequest) -> str | None:

@@ -37,7 +37,7 @@ from catalog_svc.domain.shop import Shop, ShopDeletion
 from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
 from catalog_svc.domain.webhook_health import WebhookHealth
-from catalog_svc.rpc import convert, convert_audit
+from catalog_svc.rpc import convert, convert_analysis, convert_audit
 from catalog_svc.rpc.convert_catalog import to_timestamp as _time
 from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.watch_sync import Snapshot
@@ -141,6 +141,7 @@ def shop_details(value: ShopDetails) -> pb.ShopDetails:
         schedule=schedule(value.schedule),
         webhooks=_webhooks(value.webhooks),
         same_store_shop_ids=[str(shop_id) for shop_id in value.same_store_shop_ids],
+        analyzers=value.analyzers,
         create_time=_time(value.created_at),
         update_time=_time(value.updated_at),
     )
@@ -162,11 +163,14 @@ def shop_deletion(value: ShopDeletion) -> pb.ShopDeletion:
 def status(value: ShopStatus) -> pb.GetStatusResponse:
     """Convert the status of a shop."""
     finished, active = value.syncs.last_finished, value.syncs.active
+    analysis = value.counts.analysis
     return pb.GetStatusResponse(
         shop=shop(value.shop),
         product_count=value.counts.products,
         item_count=value.counts.items,
         item_with_image_count=value.counts.items_with_image,
+        analyzed_item_count=analysis.analyzed if analysis else None,
+        analysis=convert_analysis.counts(analysis) if analysis else None,
         last_finished_sync=sync(finished) if finished else None,
         active_sync=sync(active) if active else None,
         fresh_as_of_time=_time(value.shop.watermark),

@@ -11,6 +11,7 @@ from catalogsync.types.v1 import product_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from catalog_svc.domain.catalog_reads import Item, Product
+from catalog_svc.rpc import convert_analysis
 
 # Names without prefix, as they are stored. A name that a newer release has stored becomes UNSPECIFIED.
 _PRODUCT_STATUSES: Final = {
@@ -47,6 +48,7 @@ def item(value: Item) -> pb.Item:
         create_time=to_timestamp(value.created_at),
         update_time=to_timestamp(value.updated_at),
         delete_time=to_timestamp(value.deleted_at),
+        analysis=convert_analysis.of_item(value.analysis) if value.analysis else None,
     )
 
 

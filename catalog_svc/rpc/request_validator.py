@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
+from catalogsync.catalog.v1 import analysis_pb2 as analysis_pb
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.failure import FieldViolation, InvalidRequest
 from catalogsync_common.host_names import canonical_host_name
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from catalog_svc.domain.analysis import AnalysisState
 from catalog_svc.domain.audit import DEFAULT_SAMPLE_SIZE, MAX_SAMPLE_SIZE
 from catalog_svc.domain.catalog_reads import ItemFilter, ProductFilter
 from catalog_svc.domain.refresh import WebhookDelivery
@@ -23,6 +25,8 @@ from catalog_svc.domain.status import ConnectionState, ShopFilter
 from catalog_svc.domain.sync import SyncMode, SyncState
 
 _PLATFORM = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_ANALYZER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_MAX_ANALYZERS = 8
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_TEXT_CHARACTERS = 255
 _MAX_LIST_VALUES = 32
@@ -228,7 +232,21 @@ class RequestValidator:
             change = replace(change, incremental_every=every)
         if ShopField.FULL_INTERVAL in fields and full is not None:
             change = replace(change, full_every=self.interval("update.full_interval", full))
+        if ShopField.ANALYZERS in fields:
+            change = replace(change, analyzers=self._analyzers(update.analyzers))
         return replace(change, paused=update.paused and ShopField.PAUSED in fields)
+
+    def _analyzers(self, names: Sequence[str]) -> tuple[str, ...]:
+        if len(names) > _MAX_ANALYZERS:
+            self.add_violation("update.analyzers", f"must have at most {_MAX_ANALYZERS} names")
+            return ()
+        return tuple(self.analyzer(f"update.analyzers[{number}]", name) for number, name in enumerate(names))
+
+    def analyzer(self, field: str, name: str) -> str:
+        """Return the name of an analyzer."""
+        if not _ANALYZER.fullmatch(name):
+            self.add_violation(field, "must be the name of an analyzer: 1 to 63 of a-z, 0-9 and '-'")
+        return name
 
     def shop_filter(self, request: pb.ListShopsRequest) -> ShopFilter:
         """Return the filters of ListShops."""
@@ -267,7 +285,23 @@ class RequestValidator:
             text=self.search_text(request.text),
             after_position=request.after_position,
             include_deleted=request.include_deleted,
+            analysis_state=self._analysis_filter(request),
         )
+
+    def _analysis_filter(self, request: pb.ListItemsRequest) -> AnalysisState | None:
+        state = self.analysis_state("analysis_state", request.analysis_state)
+        others = ("sku", "product_id", "text", "after_position", "include_deleted")
+        if state is not None and (together := [name for name in others if getattr(request, name)]):
+            self.add_violation("analysis_state", f"cannot be combined with {', '.join(together)}")
+        return state
+
+    def analysis_state(self, field: str, value: analysis_pb.AnalysisState.ValueType) -> AnalysisState | None:
+        """Return a state of analysis; None: unspecified."""
+        if value not in analysis_pb.AnalysisState.values():
+            self.add_violation(field, "must be a state of an analysis")
+            return None
+        name = analysis_pb.AnalysisState.Name(value).removeprefix("ANALYSIS_STATE_")
+        return AnalysisState.__members__.get(name)
 
     def product_filter(self, request: pb.ListProductsRequest) -> ProductFilter:
         """Return the filters of ListProducts."""

@@ -289,13 +289,14 @@ def _record(product: pb.Product, content_hash: bytes) -> ProductRecord:
 
 def _items(product: pb.Product, currency_code: str) -> list[ItemRecord]:
     product_id = product.id
-    fallback_image = product.images[0].url if product.images else ""
+    fallback_image = product.images[0] if product.images else pb.Image()
     return [_item(variant, product_id, currency_code, fallback_image) for variant in product.variants]
 
 
-def _item(variant: pb.Variant, product_id: str, currency_code: str, fallback_image: str) -> ItemRecord:
+def _item(variant: pb.Variant, product_id: str, currency_code: str, fallback_image: pb.Image) -> ItemRecord:
     stock = variant.stock_quantity
-    # By position: with eighteen keyword arguments the call would take three times as long.
+    image = variant.image if variant.image.url else fallback_image
+    # By position: with nineteen keyword arguments the call would take three times as long.
     return ItemRecord(
         variant.id,
         product_id,
@@ -310,7 +311,8 @@ def _item(variant: pb.Variant, product_id: str, currency_code: str, fallback_ima
         variant.available,
         variant.inventory_policy == _CONTINUE,
         _json([[option.name, option.value] for option in variant.options]),
-        variant.image.url or fallback_image,
+        image.url,
+        image.version,
         parse_decimal(variant.weight),
         variant.weight_unit,
         _created(variant),

@@ -15,6 +15,7 @@ from catalog_svc.domain.records import IncomingProduct, RecordIssue, count_rejec
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import BlockedDeletion, Lease, RecordCounts, Sync
+from catalog_svc.storage.analysis_queue import activate
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import (
     CatalogChange,
@@ -118,7 +119,7 @@ class BatchStore:
         scope = ShopScope.of(write.lease)
         contested = await find_contested(connection, scope, write.batch)
         own = contested.without_refreshed(write.batch)
-        writer = ProductWriter(connection, scope, feed_position=fenced.feed_position)
+        writer = ProductWriter(connection, scope, feed_position=fenced.feed_position, analyzers=fenced.analyzers)
         written = await writer.write(_distinct(own.products), own.deleted_product_ids)
         stock = await write_stock(connection, scope, own.stock_levels, feed_position=fenced.feed_position)
         products = _distinct(write.batch.products)
@@ -145,8 +146,10 @@ class BatchStore:
         }
         await count_change(connection, write.lease.shop_id, written.change + CatalogChange(changed=stock.seen > 0))
         await request_again(connection, scope, contested.refreshed | contested.being_read)
-        row = await connection.execute(_UPDATE_PROGRESS, values)
-        return to_sync(row.mappings().one(), write.shop)
+        row = (await connection.execute(_UPDATE_PROGRESS, values)).mappings().one()
+        if written.new_tasks:
+            await activate(connection, scope, fenced.analyzers)
+        return to_sync(row, write.shop)
 
 
 async def _already_applied(connection: AsyncConnection, write: _BatchWrite) -> Sync:

@@ -31,6 +31,7 @@ from uuid import UUID
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.analysis import NO_ANALYSES, AnalysisCounts
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.sync import BlockedDeletion, Lease
 from catalog_svc.storage.change_events import with_event
@@ -49,7 +50,7 @@ _FENCE = text(f"""
     WITH locked AS (
         UPDATE shop_state SET next_seq = next_seq + 1
         WHERE {_HOLDS_LEASE} AND next_seq = :next_seq
-        RETURNING feed_position, item_count, blocked_pass_id, blocked_digest, blocked_count)
+        RETURNING feed_position, item_count, analyzers, blocked_pass_id, blocked_digest, blocked_count)
     SELECT locked.*, sync.pass_id, sync.issue_count, sync.items_deleted, sync.allow_mass_delete
     FROM locked, sync WHERE sync.shop_id = :shop_id AND sync.sync_id = :sync_id""")
 
@@ -63,14 +64,21 @@ _LOCK = text(f"SELECT shop_id FROM shop_state WHERE {_HOLDS_LEASE} FOR UPDATE")
 
 # Weaker than FOR UPDATE: requests for refreshes, which lock FOR KEY SHARE, do not wait for a write of products.
 _LOCK_OUTSIDE_SYNC = text("""
-    SELECT feed_position, item_count, open_pass_id FROM shop_state
+    SELECT feed_position, item_count, analyzers, open_pass_id FROM shop_state
     WHERE shop_id = :shop_id AND incarnation = :incarnation AND NOT deleting FOR NO KEY UPDATE""")
+
+_LOCK_FOR_ANALYSIS = text("""
+    SELECT feed_position, analyzers, analysis_backfill_after FROM shop_state
+    WHERE shop_id = :shop_id AND NOT deleting FOR NO KEY UPDATE""")
 
 
 def _update_counters(more: str = "") -> TextClause:
     return with_event(f"""
         feed_position = feed_position + 1, product_count = product_count + :products,
         item_count = item_count + :items, item_with_image_count = item_with_image_count + :items_with_image,
+        analysis_pending_count = analysis_pending_count + :pending,
+        analysis_analyzed_count = analysis_analyzed_count + :analyzed,
+        analysis_failed_count = analysis_failed_count + :failed,
         updated_at = statement_timestamp(){more}""")
 
 
@@ -89,6 +97,8 @@ class FencedWrite:
     """Position of the rows that this transaction changes."""
     item_count: int
     """Items of the shop that are not deleted."""
+    analyzers: tuple[str, ...]
+    """The analyzers of the shop."""
     pass_id: UUID
     issue_count: int
     items_deleted: int
@@ -106,8 +116,22 @@ class UnfencedWrite:
     """Position of the rows that this transaction changes."""
     item_count: int
     """Items of the shop that are not deleted."""
+    analyzers: tuple[str, ...]
+    """The analyzers of the shop."""
     open_pass_id: UUID | None
     """The pass of the active sync, or of an ended one that can be resumed; None: there is none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysisWrite:
+    """A transaction that holds the write lock of its shop for a change of analyses."""
+
+    feed_position: int
+    """Position of the rows that this transaction changes."""
+    analyzers: tuple[str, ...]
+    """The analyzers of the shop."""
+    backfill_after: str | None
+    """The last item that the backfill has visited; None: no backfill is in progress."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +145,8 @@ class CatalogChange:
     """Whether rows became tombstones."""
     changed: bool = False
     """Whether any row was written."""
+    analysis: AnalysisCounts = NO_ANALYSES
+    """By how much the numbers of items in each state of analysis change."""
 
     def __add__(self, other: CatalogChange) -> CatalogChange:
         return CatalogChange(
@@ -129,6 +155,7 @@ class CatalogChange:
             items_with_image=self.items_with_image + other.items_with_image,
             deleted=self.deleted or other.deleted,
             changed=self.changed or other.changed,
+            analysis=self.analysis + other.analysis,
         )
 
 
@@ -155,6 +182,7 @@ async def pass_fence(connection: AsyncConnection, lease: Lease, *, ttl: timedelt
     return FencedWrite(
         feed_position=row.feed_position + 1,
         item_count=row.item_count,
+        analyzers=tuple(row.analyzers),
         pass_id=row.pass_id,
         issue_count=row.issue_count,
         items_deleted=row.items_deleted,
@@ -183,7 +211,32 @@ async def lock_outside_sync(
         return None
     await _limit_statements(connection, ttl)
     return UnfencedWrite(
-        feed_position=row.feed_position + 1, item_count=row.item_count, open_pass_id=row.open_pass_id
+        feed_position=row.feed_position + 1,
+        item_count=row.item_count,
+        analyzers=tuple(row.analyzers),
+        open_pass_id=row.open_pass_id,
+    )
+
+
+async def lock_for_analysis(connection: AsyncConnection, shop_id: UUID, *, ttl: timedelta) -> AnalysisWrite | None:
+    """Lock the shop for a change of analyses: the first statement of the transaction.
+
+    Args:
+        connection: The transaction.
+        shop_id: The shop.
+        ttl: How long one of the following statements may take, as for `pass_fence`.
+
+    Returns:
+        None if the shop is being deleted.
+    """
+    row = (await connection.execute(_LOCK_FOR_ANALYSIS, {"shop_id": shop_id})).first()
+    if row is None:
+        return None
+    await _limit_statements(connection, ttl)
+    return AnalysisWrite(
+        feed_position=row.feed_position + 1,
+        analyzers=tuple(row.analyzers),
+        backfill_after=row.analysis_backfill_after,
     )
 
 
@@ -215,6 +268,9 @@ async def count_change(connection: AsyncConnection, shop_id: UUID, change: Catal
         "products": change.products,
         "items": change.items,
         "items_with_image": change.items_with_image,
+        "pending": change.analysis.pending,
+        "analyzed": change.analysis.analyzed,
+        "failed": change.analysis.failed,
     }
     await connection.execute(_UPDATE_COUNTERS_AND_TOMBSTONES if change.deleted else _UPDATE_COUNTERS, values)
 

@@ -17,7 +17,7 @@ from catalog_svc.domain.catalog_reads import Feed
 from catalog_svc.domain.item_feed import FeedCursor, FeedPage, check_cursor, page_of, start_cursor
 from catalog_svc.domain.shop import Shop
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.items import ITEM_COLUMNS, JOIN_PRODUCT, TABLE_COLUMNS, select_feed, to_item
+from catalog_svc.storage.items import ITEM_COLUMNS, JOIN_PRODUCT, TABLE_COLUMNS, select_feed, to_items
 from catalog_svc.storage.shops import ShopScope
 
 _LIVE: Final = "item.deleted_at IS NULL"
@@ -55,8 +55,9 @@ class ItemFeedStore:
             values = {**ShopScope.of(shop).values, "limit": limit, "feed_position": cursor.position}
             values |= {"item_id": cursor.item_id, "snapshot_position": cursor.snapshot_position}
             query = _select_page(snapshot=cursor.snapshot_position is not None, continued=bool(cursor.item_id))
-            rows = (await connection.execute(query, values)).mappings()
-            return page_of(feed, cursor, [to_item(row) for row in rows], limit=limit)
+            rows = (await connection.execute(query, values)).mappings().all()
+            items = await to_items(connection, ShopScope.of(shop), rows)
+            return page_of(feed, cursor, items, limit=limit)
 
         return await self._database.read(read, shops=[shop.shop_id])
 

@@ -8,6 +8,7 @@ A page reads little more than its own rows, whatever the size of the shop, since
 | by position and item | item_by_position; items of one position, which one batch has written, are sorted |
 | of a sku, by product and item | item_by_sku |
 | the same of deleted items | item_deleted_by_product, item_deleted_by_position, item_deleted_by_sku |
+| in a state of analysis, by product and item | item_by_analysis |
 | of a text | one of the above; if the text is rare, the trigram indexes, see `TEXT_WINDOW` |
 
 Deleted items have indexes of their own, so that a list of the others does not read through them: a shop that has
@@ -24,9 +25,11 @@ from typing import Any, Final
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.analysis import AnalysisState, AnalysisSummary, ItemAnalysis
 from catalog_svc.domain.catalog_reads import Feed, Item, ItemCursor, ItemFilter
 from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.shop import Shop
+from catalog_svc.storage.analyses import load_summaries
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.tables import item
@@ -36,13 +39,13 @@ TEXT_WINDOW: Final = 3_000
 """Items, in the order of the list, in which a text is searched first. A page of a frequent text is complete with
 them; for a rarer one the trigram indexes find all of its matches, which are few enough to be sorted."""
 
-_NAMES: Final = tuple(column.name for column in item.columns)
+_NAMES: Final = tuple(column.name for column in item.columns if column.name != "image_version")
 """Named one by one, so that a column that a newer release adds disturbs no prepared statement."""
 TABLE_COLUMNS: Final = ", ".join(f"item.{name}" for name in _NAMES)
 
 ITEM_COLUMNS: Final = f"""{TABLE_COLUMNS}, product.title AS product_title, product.status AS product_status,
         product.url AS product_url, product.vendor, product.product_type"""
-"""The columns that `to_item` reads."""
+"""The columns that `to_items` reads."""
 
 # OFFSET keeps the subquery as it is: one look-up by key for each item. As a plain join the planner would sometimes
 # read all products of the shop.
@@ -75,6 +78,7 @@ class _Shape:
     sku: bool
     product: bool
     include_deleted: bool
+    analysis: bool
 
     @classmethod
     def of(cls, which: ItemFilter, after: ItemCursor | None) -> _Shape:
@@ -84,6 +88,7 @@ class _Shape:
             sku=bool(which.sku),
             product=bool(which.product_id),
             include_deleted=which.include_deleted,
+            analysis=which.analysis_state is not None,
         )
 
     @property
@@ -101,6 +106,8 @@ class _Shape:
             conditions.append("item.sku = :sku")
         if self.product:
             conditions.append("item.product_id = :product_id")
+        if self.analysis:
+            conditions.append("item.analysis_state = :analysis_state")
         return " AND ".join([*conditions, *self.cursor])
 
     @property
@@ -128,8 +135,8 @@ class ItemStore:
         values = {**ShopScope.of(shop).values, "item_id": item_id}
 
         async def read(connection: AsyncConnection) -> Item | None:
-            row = (await connection.execute(_SELECT_BY_ID, values)).mappings().first()
-            return to_item(row) if row else None
+            rows = (await connection.execute(_SELECT_BY_ID, values)).mappings().all()
+            return next(iter(await to_items(connection, ShopScope.of(shop), rows)), None)
 
         return await self._database.read(read, shops=[shop.shop_id])
 
@@ -156,9 +163,10 @@ class ItemStore:
             feed = await select_feed(connection, shop)
             if which.text:
                 await require_text_search(connection)
-                return feed, await _search(connection, shape, values, window=window)
-            rows = (await connection.execute(_page(shape), values)).mappings()
-            return feed, [to_item(row) for row in rows]
+                rows = await _search(connection, shape, values, window=window)
+            else:
+                rows = (await connection.execute(_page(shape), values)).mappings().all()
+            return feed, await to_items(connection, ShopScope.of(shop), rows)
 
         return await self._database.read(read, shops=[shop.shop_id])
 
@@ -176,19 +184,20 @@ def _values(shop: Shop, which: ItemFilter, after: ItemCursor | None, limit: int)
     if after is not None:
         values |= {"after_product_id": after.product_id, "item_id": after.item_id}
         values["feed_position"] = after.feed_position
-    return values | {"sku": which.sku, "product_id": which.product_id, "pattern": like_pattern(which.text)}
+    state = which.analysis_state.value if which.analysis_state else None
+    values |= {"sku": which.sku, "product_id": which.product_id, "pattern": like_pattern(which.text)}
+    return values | {"analysis_state": state}
 
 
 async def _search(
     connection: AsyncConnection, shape: _Shape, values: Mapping[str, Any], *, window: int
-) -> list[Item]:
-    """Return a page of items that contain a text."""
+) -> Sequence[Row]:
+    """Return the rows of a page of items that contain a text."""
     rows = (await connection.execute(_search_window(shape), {**values, "window": window})).mappings().all()
-    found = [to_item(row) for row in rows if row["item_id"] is not None]
+    found = [row for row in rows if row["item_id"] is not None]
     if len(found) == values["limit"] or rows[0]["examined"] < window:
         return found
-    rows = (await connection.execute(_search_index(shape), values)).mappings().all()
-    return [to_item(row) for row in rows]
+    return (await connection.execute(_search_index(shape), values)).mappings().all()
 
 
 def _ordered(shape: _Shape, *, limit: str) -> str:
@@ -269,8 +278,14 @@ def _items_of_products(shape: _Shape, state: str) -> str:
         ORDER BY {order} LIMIT :limit"""
 
 
-def to_item(row: Row) -> Item:
-    """Convert a row of `ITEM_COLUMNS`."""
+async def to_items(connection: AsyncConnection, scope: ShopScope, rows: Sequence[Row]) -> list[Item]:
+    """Convert rows of `ITEM_COLUMNS`, with the results of their analysis from the same snapshot."""
+    summaries = await load_summaries(connection, scope, {row["image_hash"] for row in rows})
+    return [_to_item(row, summaries) for row in rows]
+
+
+def _to_item(row: Row, summaries: Mapping[bytes, tuple[AnalysisSummary, ...]]) -> Item:
+    analyzed = row["analysis_state"] is not None and row["deleted_at"] is None
     return Item(
         item_id=row["item_id"],
         product_id=row["product_id"],
@@ -298,4 +313,9 @@ def to_item(row: Row) -> Item:
         product_url=row["product_url"],
         vendor=row["vendor"],
         product_type=row["product_type"],
+        analysis=ItemAnalysis(
+            state=AnalysisState(row["analysis_state"]), results=summaries.get(row["image_hash"], ())
+        )
+        if analyzed
+        else None,
     )

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.catalog_reads import Feed, Item, Product, ProductFilter
 from catalog_svc.domain.shop import Shop
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.items import ITEM_COLUMNS, JOIN_PRODUCT, TEXT_WINDOW, select_feed, to_item
+from catalog_svc.storage.items import ITEM_COLUMNS, JOIN_PRODUCT, TEXT_WINDOW, select_feed, to_items
 from catalog_svc.storage.shops import Row, ShopScope
 from catalog_svc.storage.text_search import like_pattern, require_text_search
 
@@ -188,8 +188,9 @@ async def _load(connection: AsyncConnection, shop: Shop, product_ids: Sequence[s
         (_SELECT_DELETED_ITEMS, [row["product_id"] for row in rows if row["deleted_at"] is not None]),
     ):
         if ids:
-            for found in (await connection.execute(query, {**values, "product_ids": ids})).mappings():
-                items[found["product_id"]].append(to_item(found))
+            found = (await connection.execute(query, {**values, "product_ids": ids})).mappings().all()
+            for item in await to_items(connection, ShopScope.of(shop), found):
+                items[item.product_id].append(item)
     return [_to_product(row, items[row["product_id"]]) for row in rows]
 
 

@@ -22,8 +22,10 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.analysis import NO_ANALYSES, AnalysisCounts
 from catalog_svc.domain.records import IncomingProduct, ItemRecord, ProductRecord, RecordIssue, RecordRejected
 from catalog_svc.domain.sync import RecordCounts
+from catalog_svc.storage.analysis_images import ANALYSIS_COLUMNS, StagedAnalysis, count_items, stage_analysis
 from catalog_svc.storage.fence import CatalogChange
 from catalog_svc.storage.pooler import is_pooled
 from catalog_svc.storage.record_columns import ITEM_COLUMNS, PRODUCT_COLUMNS, RecordColumn
@@ -34,9 +36,10 @@ _PRODUCTS_PER_SLICE: Final = 30
 """Products that are unpacked at a time. They take a millisecond, after which other tasks of the process run."""
 
 
-def staging_columns(columns: Sequence[RecordColumn]) -> str:
-    """Return the column definitions of the staging table of these columns."""
-    return ", ".join(f"{column.name} {column.staging_type}" for column in columns)
+def staging_columns(columns: Sequence[RecordColumn], more: Mapping[str, str] | None = None) -> str:
+    """Return the column definitions of the staging table of these columns, and of `more`, by their types."""
+    names = {column.name: column.staging_type for column in columns} | dict(more or {})
+    return ", ".join(f"{name} {kind}" for name, kind in names.items())
 
 
 def versioned_name(name: str, columns: str) -> str:
@@ -45,13 +48,17 @@ def versioned_name(name: str, columns: str) -> str:
 
 
 STAGE_PRODUCT: Final = versioned_name("stage_product", staging_columns(PRODUCT_COLUMNS))
-STAGE_ITEM: Final = versioned_name("stage_item", staging_columns(ITEM_COLUMNS))
+_ITEM_STAGING_COLUMNS: Final = staging_columns(ITEM_COLUMNS, ANALYSIS_COLUMNS)
+STAGE_ITEM: Final = versioned_name("stage_item", _ITEM_STAGING_COLUMNS)
 
 
 def _create_staging_tables(on_commit: str) -> tuple[TextClause, ...]:
     return tuple(
-        text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({staging_columns(columns)}) ON COMMIT {on_commit}")
-        for name, columns in ((STAGE_PRODUCT, PRODUCT_COLUMNS), (STAGE_ITEM, ITEM_COLUMNS))
+        text(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT {on_commit}")
+        for name, columns in (
+            (STAGE_PRODUCT, staging_columns(PRODUCT_COLUMNS)),
+            (STAGE_ITEM, _ITEM_STAGING_COLUMNS),
+        )
     )
 
 
@@ -59,10 +66,10 @@ CREATE_STAGING_TABLES: Final = _create_staging_tables("DELETE ROWS")
 CREATE_POOLED_STAGING_TABLES: Final = _create_staging_tables("DROP")
 
 
-def _insert(table: str, columns: Sequence[RecordColumn], stage: str) -> TextClause:
-    """INSERT of all staged rows; the first column is the record's id."""
-    names = ", ".join(column.name for column in columns)
-    values = ", ".join(_staged_value(column) for column in columns)
+def _insert(table: str, columns: Sequence[RecordColumn], stage: str, *more: str) -> TextClause:
+    """INSERT of all staged rows; the first column is the record's id, `more` are columns of the same type."""
+    names = ", ".join((*(column.name for column in columns), *more))
+    values = ", ".join((*(_staged_value(column) for column in columns), *(f"stage.{name}" for name in more)))
     return text(f"""
     INSERT INTO {table} (shop_id, {names}, feed_position)
     SELECT CAST(:shop_id AS uuid), {values}, CAST(:feed_position AS bigint)
@@ -73,8 +80,9 @@ def _staged_value(column: RecordColumn) -> str:
     return f"CAST(stage.{column.name} AS {column.cast_to})" if column.cast_to else f"stage.{column.name}"
 
 
-def _on_conflict_update(columns: Sequence[RecordColumn]) -> str:
-    assignments = ", ".join(f"{column.name} = excluded.{column.name}" for column in columns[1:])
+def _on_conflict_update(columns: Sequence[RecordColumn], *more: str) -> str:
+    names = (*(column.name for column in columns[1:]), *more)
+    assignments = ", ".join(f"{name} = excluded.{name}" for name in names)
     return f"""
     ON CONFLICT (shop_id, {columns[0].name}) DO UPDATE
     SET {assignments}, feed_position = excluded.feed_position, updated_at = excluded.updated_at,
@@ -98,10 +106,10 @@ def _compared_values(source: str, columns: Sequence[RecordColumn], *, staged: bo
 
 
 INSERT_PRODUCTS: Final = _insert("product", PRODUCT_COLUMNS, STAGE_PRODUCT)
-INSERT_ITEMS: Final = _insert("item", ITEM_COLUMNS, STAGE_ITEM)
+INSERT_ITEMS: Final = _insert("item", ITEM_COLUMNS, STAGE_ITEM, *ANALYSIS_COLUMNS)
 UPSERT_PRODUCTS: Final = text(INSERT_PRODUCTS.text + _on_conflict_update(PRODUCT_COLUMNS))
-UPSERT_ITEMS: Final = text(f"""{INSERT_ITEMS.text}{_on_conflict_update(ITEM_COLUMNS)}
-    WHERE item.deleted_at IS NOT NULL
+UPSERT_ITEMS: Final = text(f"""{INSERT_ITEMS.text}{_on_conflict_update(ITEM_COLUMNS, *ANALYSIS_COLUMNS)}
+    WHERE item.deleted_at IS NOT NULL OR item.analysis_state IS DISTINCT FROM excluded.analysis_state
        OR {_compared_values("item", ITEM_COLUMNS, staged=False)}
           IS DISTINCT FROM {_compared_values("excluded", ITEM_COLUMNS, staged=False)}""")
 
@@ -142,8 +150,12 @@ def _delete_items(condition: str) -> TextClause:
             feed_position = :feed_position
         WHERE shop_id = :shop_id AND product_id = ANY(CAST(:product_ids AS text[])) AND deleted_at IS NULL
           {condition}
-        RETURNING image_url)
-    SELECT count(*) AS items, count(*) FILTER (WHERE image_url <> '') AS items_with_image FROM deleted""")
+        RETURNING image_url, analysis_state)
+    SELECT count(*) AS items, count(*) FILTER (WHERE image_url <> '') AS items_with_image,
+        count(*) FILTER (WHERE analysis_state = 'PENDING') AS pending,
+        count(*) FILTER (WHERE analysis_state = 'ANALYZED') AS analyzed,
+        count(*) FILTER (WHERE analysis_state = 'FAILED') AS failed
+    FROM deleted""")
 
 
 # After UPSERT_ITEMS: an item that moved to another product has moved already.
@@ -170,6 +182,8 @@ class WriteResult:
     """What it changes in the counters of the shop."""
     rejected: tuple[RecordIssue, ...] = ()
     """Issues of products that cannot be stored as they came: what is stored of them stays."""
+    new_tasks: bool = False
+    """Whether images got analysis tasks: the transaction must activate the shop in the queue."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +192,22 @@ class DeletedItems:
 
     items: int = 0
     items_with_image: int = 0
+    analysis: AnalysisCounts = NO_ANALYSES
+
+
+_NO_RECORDS: Final = RecordCounts()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _WrittenItems:
+    """What became of the items of changed products."""
+
+    counts: RecordCounts = _NO_RECORDS
+    images: int = 0
+    """How many more items have an image now."""
+    analysis: AnalysisCounts = NO_ANALYSES
+    """By how much the numbers of items in each state of analysis change."""
+    new_tasks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +227,14 @@ class _StoredProduct:
 class ProductWriter:
     """Writes products of one shop within the caller's transaction, which holds the shop's write lock."""
 
-    def __init__(self, connection: AsyncConnection, scope: ShopScope, *, feed_position: int) -> None:
-        """Create a writer whose rows get this position."""
+    def __init__(
+        self, connection: AsyncConnection, scope: ShopScope, *, feed_position: int, analyzers: Sequence[str] = ()
+    ) -> None:
+        """Create a writer whose rows get this position, and whose images these analyzers analyze."""
         self._connection = connection
+        self._scope = scope
+        self._feed_position = feed_position
+        self._analyzers = analyzers
         self._values: dict[str, object] = {**scope.values, "feed_position": feed_position}
 
     async def write(self, products: Sequence[IncomingProduct], deleted: Sequence[str]) -> WriteResult:
@@ -215,9 +250,11 @@ class ProductWriter:
         unpacked = await _unpack(changed)
         accepted = unpacked.accepted
         created = sum(_is_new(stored.get(p.product_id)) for p in accepted)
-        items, images = await self._write_changed(unpacked, stored) if accepted else (RecordCounts(), 0)
+        written = await self._write_changed(unpacked, stored) if accepted else _WrittenItems()
         products_deleted, items_deleted = await self.delete(deleted)
-        items += RecordCounts(seen=unchanged_items, unchanged=unchanged_items, deleted=items_deleted.items)
+        items = written.counts + RecordCounts(
+            seen=unchanged_items, unchanged=unchanged_items, deleted=items_deleted.items
+        )
         return WriteResult(
             products=RecordCounts(
                 seen=len(products) - len(unpacked.rejected),
@@ -230,11 +267,13 @@ class ProductWriter:
             change=CatalogChange(
                 products=created - products_deleted,
                 items=items.created - items.deleted,
-                items_with_image=images - items_deleted.items_with_image,
+                items_with_image=written.images - items_deleted.items_with_image,
                 deleted=bool(products_deleted or items.deleted),
                 changed=bool(accepted or products_deleted or items.deleted),
+                analysis=written.analysis - items_deleted.analysis,
             ),
             rejected=tuple(unpacked.rejected),
+            new_tasks=written.new_tasks,
         )
 
     async def delete(self, product_ids: Sequence[str]) -> tuple[int, DeletedItems]:
@@ -253,32 +292,58 @@ class ProductWriter:
         rows = await self._connection.execute(_SELECT_STORED, values)
         return {row.product_id: _StoredProduct(row.content_hash, row.deleted) for row in rows}
 
-    async def _write_changed(
-        self, unpacked: _Unpacked, stored: dict[str, _StoredProduct]
-    ) -> tuple[RecordCounts, int]:
-        """Store these products; return the counts of their items, and how many more items have an image now."""
+    async def _write_changed(self, unpacked: _Unpacked, stored: dict[str, _StoredProduct]) -> _WrittenItems:
         items = unpacked.items
-        await self._stage(unpacked.products, items)
+        analysis = await self._analysis(items)
+        await self._stage(unpacked.products, items, analysis.columns)
         known = [p for p in unpacked.accepted if p.product_id in stored]
         if not known and await self._insert_all_as_new():
-            counts = RecordCounts(seen=len(items), created=len(items))
-            return counts, sum(item.image_url != "" for item in items)
+            return _WrittenItems(
+                counts=RecordCounts(seen=len(items), created=len(items)),
+                images=sum(item.image_url != "" for item in items),
+                analysis=analysis.counts,
+                new_tasks=analysis.new_tasks,
+            )
         counts, images = await self._compare_items()
+        item_ids = [item.item_id for item in items]
+        before = await count_items(self._connection, self._scope, item_ids) if self._analyzers else NO_ANALYSES
         renamed = list((await self._execute(_SELECT_PRODUCTS_WITH_CHANGED_ITEM_FIELDS)).scalars()) if known else []
         await self._execute(UPSERT_PRODUCTS)
         await self._execute(UPSERT_ITEMS)
         if renamed:
             await self._execute(_UPDATE_ITEM_POSITIONS, product_ids=renamed)
-        removed = await self._delete_removed_items(known, [item.item_id for item in items])
-        return counts + RecordCounts(deleted=removed.items), images - removed.items_with_image
+        removed = await self._delete_removed_items(known, item_ids)
+        return _WrittenItems(
+            counts=counts + RecordCounts(deleted=removed.items),
+            images=images - removed.items_with_image,
+            analysis=analysis.counts - before - removed.analysis,
+            new_tasks=analysis.new_tasks,
+        )
 
-    async def _stage(self, products: list[ProductRecord], items: list[ItemRecord]) -> None:
+    async def _analysis(self, items: Sequence[ItemRecord]) -> StagedAnalysis:
+        if not self._analyzers:
+            return StagedAnalysis()
+        return await stage_analysis(
+            self._connection, self._scope, items, analyzers=self._analyzers, feed_position=self._feed_position
+        )
+
+    async def _stage(
+        self,
+        products: list[ProductRecord],
+        items: list[ItemRecord],
+        analysis: Sequence[tuple[bytes | None, str]],
+    ) -> None:
         pooled = is_pooled(self._connection)
         for statement in CREATE_POOLED_STAGING_TABLES if pooled else CREATE_STAGING_TABLES:
             await self._connection.execute(statement)
         driver = await driver_of(self._connection)
         await driver.copy_records_to_table(STAGE_PRODUCT, records=products, columns=ProductRecord._fields)
-        await driver.copy_records_to_table(STAGE_ITEM, records=items, columns=ItemRecord._fields)
+        columns: tuple[str, ...] = ItemRecord._fields
+        records: Sequence[tuple[object, ...]] = items
+        if analysis:
+            columns = (*columns, *ANALYSIS_COLUMNS)
+            records = [(*item, *more) for item, more in zip(items, analysis, strict=True)]
+        await driver.copy_records_to_table(STAGE_ITEM, records=records, columns=columns)
 
     async def _insert_all_as_new(self) -> bool:
         """Insert what is staged and return True; return False, with nothing inserted, if a row exists already.
@@ -314,7 +379,11 @@ class ProductWriter:
 
     async def _delete_items(self, statement: TextClause, values: Mapping[str, object]) -> DeletedItems:
         row = (await self._connection.execute(statement, dict(values))).one()
-        return DeletedItems(items=row.items, items_with_image=row.items_with_image)
+        return DeletedItems(
+            items=row.items,
+            items_with_image=row.items_with_image,
+            analysis=AnalysisCounts(pending=row.pending, analyzed=row.analyzed, failed=row.failed),
+        )
 
     async def _execute(self, statement: TextClause, **more: object) -> CursorResult[Any]:
         return await self._connection.execute(statement, {**self._values, **more})

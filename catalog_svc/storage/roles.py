@@ -24,9 +24,10 @@ TENANT_TABLES: Final = (
     *("shop", "shop_deletion", "shop_schedule", "sync_queue", "idempotency_key", "shop_state", "sync"),
     *("sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"),
     *("product_refresh", "refresh_queue", "change_event", "shop_audit", "shop_webhooks"),
+    *("analysis_task", "analysis_result", "analysis_queue"),
 )
 """The tables with rows of shops. Only their owner may use their partitions directly."""
-_SHARED_TABLES: Final = ("loop_lease",)
+_SHARED_TABLES: Final = ("loop_lease", "analysis_worker")
 _READ_TABLES: Final = ("schema_compatibility", "alembic_version", "page_token_key")
 FUNCTIONS: Final = (
     *("find_shop_id", "find_deletion_id", "find_request", "shop_page", "same_store_shops", "sync_page"),
@@ -35,10 +36,11 @@ FUNCTIONS: Final = (
     *("matching_products", "claim_syncs", "reset_planned_schedules", "purge_requests", "purge_deletions"),
     *("purge_unpartitioned", "create_month_partition", "drop_month_partition", "analyze_catalog"),
     *("present_incarnation", "feed_heads", "claim_refreshes", "pending_refreshes", "due_audits"),
-    *("due_webhook_checks",),
+    *("due_webhook_checks", "due_analysis_shops", "due_analyzers", "analysis_clock", "count_analysis_leases"),
+    *("analysis_backfills", "pending_analyses"),
     *("change_feed_state", "change_events", "purge_change_events"),
 )
-"""What the service role may do across shops, and as the owner; see the migrations 0011 and 0013 to 0017."""
+"""What the service role may do across shops, and as the owner; see the migrations 0011 and 0013 to 0018."""
 
 _SELECT_ROLE = text("SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = :name")
 _SELECT_NAMES = text("""

@@ -60,6 +60,8 @@ _DELETE_AUDIT = text("DELETE FROM shop_audit WHERE shop_id = :shop_id")
 
 _DELETE_WEBHOOKS = text("DELETE FROM shop_webhooks WHERE shop_id = :shop_id")
 
+_DELETE_ANALYZERS = text("DELETE FROM analysis_queue WHERE shop_id = :shop_id")
+
 # The entry before the schedule: in the order in which a change of the shop locks them.
 _DELETE_ENTRY = text("DELETE FROM shop WHERE shop_id = :shop_id RETURNING platform, domain, merchant_id")
 
@@ -153,6 +155,7 @@ def _id_key(column: str) -> _Key:
 
 
 _NUMBER: Final = _Key(column="number", type="bigint", first=0)
+_IMAGE: Final = _Key(column="image_hash", type="bytea", first=b"")
 
 PURGED_TABLES: Final = (
     _PurgedTable.of("item", _text_key("item_id"), counter="purged_item_count"),
@@ -160,6 +163,8 @@ PURGED_TABLES: Final = (
     _PurgedTable.of("sync_seen", _id_key("pass_id"), _text_key("product_id")),
     _PurgedTable.of("obsolete_pass", _id_key("pass_id")),
     _PurgedTable.of("product_refresh", _text_key("product_id")),
+    _PurgedTable.of("analysis_task", _text_key("analyzer"), _IMAGE),
+    _PurgedTable.of("analysis_result", _text_key("analyzer"), _IMAGE),
     _PurgedTable.of("sync_issue", _id_key("sync_id"), _NUMBER, counter="purged_issue_count"),
     _PurgedTable.of("sync_history", _id_key("sync_id"), counter="purged_sync_count"),
     _PurgedTable.of("change_event", _NUMBER),
@@ -272,6 +277,7 @@ async def _begin(connection: AsyncConnection, shop: Shop) -> tuple[ShopDeletion,
     await connection.execute(_DELETE_SCHEDULE, values)
     await connection.execute(_DELETE_AUDIT, values)
     await connection.execute(_DELETE_WEBHOOKS, values)
+    await connection.execute(_DELETE_ANALYZERS, values)
     inserted = (await connection.execute(_INSERT, {**values, **entry})).mappings().one()
     deletion = await _with_counters(connection, inserted)
     active = next((row for row in syncs if row["ended_at"] is None), None)

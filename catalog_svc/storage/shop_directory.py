@@ -25,10 +25,11 @@ from catalog_svc.domain.status import (
     ShopDetails,
     ShopFilter,
 )
+from catalog_svc.storage.analyzers import change_analyzers
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.schedules import SCHEDULE_COLUMNS, to_schedule
 from catalog_svc.storage.shop_webhooks import WEBHOOK_COLUMNS, to_health
-from catalog_svc.storage.shops import SHOP_COLUMNS, Row, find_entry, register_shop, to_shop
+from catalog_svc.storage.shops import SHOP_COLUMNS, Row, ShopScope, find_entry, register_shop, to_shop
 from catalog_svc.storage.tenant import each_visible
 
 _FIRST_ID: Final = UUID(int=0)
@@ -40,7 +41,9 @@ _SCHEDULE_FIELDS: Final = frozenset(
 
 _SELECT: Final = f"""
     SELECT {SHOP_COLUMNS}, shop.connection_state, shop.connection_reason, shop.connection_message,
-        shop.created_at, shop.updated_at, {SCHEDULE_COLUMNS}, {WEBHOOK_COLUMNS}
+        shop.created_at, shop.updated_at, {SCHEDULE_COLUMNS}, {WEBHOOK_COLUMNS},
+        ARRAY(SELECT queue.analyzer FROM analysis_queue AS queue WHERE queue.shop_id = shop.shop_id ORDER BY 1)
+            AS analyzers
     FROM shop JOIN shop_schedule AS schedule ON schedule.shop_id = shop.shop_id
         LEFT JOIN shop_webhooks AS webhooks ON webhooks.shop_id = shop.shop_id"""
 
@@ -157,6 +160,9 @@ class ShopDirectoryStore:
         """
 
         async def work(connection: AsyncConnection) -> ShopDetails:
+            if ShopField.ANALYZERS in change.fields:
+                # The state of the shop before its entry: in the order in which a sync locks them.
+                await change_analyzers(connection, ShopScope.of(shop), change.analyzers)
             row = (await connection.execute(_LOCK, {"shop_id": shop.shop_id})).mappings().first()
             if row is None:
                 raise ShopBeingDeleted(shop.shop_id)
@@ -227,6 +233,7 @@ def _to_details(row: Row, same_store_shop_ids: Sequence[UUID], defaults: Schedul
         schedule=to_schedule(row).effective(defaults),
         webhooks=to_health(row),
         same_store_shop_ids=tuple(same_store_shop_ids),
+        analyzers=tuple(row["analyzers"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )

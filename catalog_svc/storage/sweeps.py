@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from catalog_svc.domain.analysis import NO_ANALYSES
 from catalog_svc.domain.errors import LeaseLost
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import MissingProduct
@@ -190,6 +191,7 @@ class SweepStore:
             items_with_image=-items.items_with_image,
             deleted=True,
             changed=True,
+            analysis=NO_ANALYSES - items.analysis,
         )
         await count_change(connection, lease.shop_id, change)
         await request_again(connection, ShopScope.of(lease), missing)

@@ -7,10 +7,11 @@ checks them:
 | Group | Tables |
 |---|---|
 | shop: what the transactions of one shop write; distributed by shop_id | shop_state, sync, sync_history, |
-| | sync_issue, sync_seen, obsolete_pass, product, item, product_refresh, change_event |
+| | sync_issue, sync_seen, obsolete_pass, product, item, product_refresh, change_event, |
+| | analysis_task, analysis_result |
 | directory: small, read across shops; local to the coordinator | shop, shop_deletion, shop_schedule, sync_queue, |
-| | refresh_queue, shop_audit, shop_webhooks, idempotency_key, loop_lease, page_token_key, |
-| | schema_compatibility, change_feed |
+| | refresh_queue, shop_audit, shop_webhooks, analysis_queue, analysis_worker, idempotency_key, loop_lease, |
+| | page_token_key, schema_compatibility, change_feed |
 
 `shop_state` is the write lock of a shop (see `catalog_svc.storage.fence`).
 """
@@ -33,6 +34,7 @@ from sqlalchemy import (
     Interval,
     LargeBinary,
     MetaData,
+    Numeric,
     PrimaryKeyConstraint,
     Table,
     Text,
@@ -49,7 +51,7 @@ _NOW = text("clock_timestamp()")
 _TRANSACTION_ID = text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 
 
-def _record_table(name: str, columns: Sequence[RecordColumn], *indexes: Index) -> Table:
+def _record_table(name: str, columns: Sequence[RecordColumn], *more: Column[object] | Index) -> Table:
     """The table of the records of a shop, whose first column is their id."""
     return Table(
         name,
@@ -62,7 +64,7 @@ def _record_table(name: str, columns: Sequence[RecordColumn], *indexes: Index) -
         _time("updated_at", required=True),
         _time("deleted_at"),
         PrimaryKeyConstraint("shop_id", columns[0].name, name=f"{name}_pkey"),
-        *indexes,
+        *more,
         # Finds old tombstones without reading the whole shop: 0.6 ms instead of 180 ms for 300,000 items.
         Index(f"{name}_deleted", "shop_id", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
         # With the default of 20 % autovacuum would wait for 200 million dead rows at a billion.
@@ -205,11 +207,24 @@ shop_state = Table(
     # Scheduled syncs that changed nothing and whose rows were deleted.
     _count("unchanged_sync_count"),
     _time("updated_at", required=True),
+    # The analyzers that are switched on.
+    Column("analyzers", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    # The last item that was visited since they were changed; NULL: all were.
+    Column("analysis_backfill_after", Text),
+    # Items that are not deleted, by the state of their analysis.
+    _count("analysis_pending_count"),
+    _count("analysis_analyzed_count"),
+    _count("analysis_failed_count"),
     PrimaryKeyConstraint("shop_id", name="shop_state_pkey"),
     Index(
         "shop_state_tombstones",
         "oldest_tombstone_at",
         postgresql_where=text("oldest_tombstone_at IS NOT NULL"),
+    ),
+    Index(
+        "shop_state_analysis_backfill",
+        "shop_id",
+        postgresql_where=text("analysis_backfill_after IS NOT NULL"),
     ),
     postgresql_with=_HOT_ROWS,
 )
@@ -272,6 +287,10 @@ product = _record_table(
 item = _record_table(
     "item",
     ITEM_COLUMNS,
+    # The hash of image_url and image_version, and the state of the image's analysis; NULL while the shop has no
+    # analyzer, and until the backfill has visited the item.
+    Column("image_hash", LargeBinary),
+    Column("analysis_state", Text),
     Index("item_by_product", "shop_id", "product_id", "item_id", postgresql_where=_LIVE),
     Index("item_deleted_by_product", "shop_id", "product_id", "item_id", postgresql_where=_DELETED),
     # In the order of lists: a sku may be that of many items, "N/A" for instance.
@@ -294,6 +313,20 @@ item = _record_table(
     # All rows of a batch have one position: the index takes a sixth of the space by deduplication.
     Index("item_by_position", "shop_id", "feed_position", postgresql_where=_LIVE),
     Index("item_deleted_by_position", "shop_id", "feed_position", postgresql_where=_DELETED),
+    Index(
+        "item_by_image",
+        "shop_id",
+        "image_hash",
+        postgresql_where=text("image_hash IS NOT NULL AND deleted_at IS NULL"),
+    ),
+    Index(
+        "item_by_analysis",
+        "shop_id",
+        "analysis_state",
+        "product_id",
+        "item_id",
+        postgresql_where=text("analysis_state IS NOT NULL AND deleted_at IS NULL"),
+    ),
 )
 
 sync_queue = Table(
@@ -483,6 +516,105 @@ refresh_queue = Table(
     _count("wanted_count"),
     PrimaryKeyConstraint("shop_id", name="refresh_queue_pkey"),
     Index("refresh_queue_due", "due_at"),
+    postgresql_with=_HOT_ROWS,
+)
+
+# Images to analyze, and those whose attempts all failed; see `analysis_tasks`.
+analysis_task = Table(
+    "analysis_task",
+    metadata,
+    _id("shop_id"),
+    Column("analyzer", Text, nullable=False),
+    Column("image_hash", LargeBinary, nullable=False),
+    Column("image_url", Text, nullable=False),
+    # The shop's when the task was made: the order of tasks, and with `epoch` the fence of its leases.
+    Column("feed_position", BigInteger, nullable=False),
+    # Each lease installs a higher one.
+    _count("epoch"),
+    _count("attempt_count"),
+    # When the task can be leased; while it is leased, the end of the lease. By the database's clock. Not indexed,
+    # so that extensions stay HOT updates.
+    _time("available_at", required=True),
+    # Who has the lease; NULL: nobody.
+    Column("worker_id", Text),
+    # Whether all attempts failed.
+    _flag("dead"),
+    _text("failure_reason"),
+    _text("failure_message"),
+    _time("created_at", required=True),
+    PrimaryKeyConstraint("shop_id", "analyzer", "image_hash", name="analysis_task_pkey"),
+    Index(
+        "analysis_task_open",
+        "shop_id",
+        "analyzer",
+        "feed_position",
+        "image_hash",
+        postgresql_where=text("NOT dead"),
+    ),
+    Index("analysis_task_dead", "shop_id", "analyzer", "image_hash", postgresql_where=text("dead")),
+    Index("analysis_task_of_worker", "worker_id", postgresql_where=text("worker_id IS NOT NULL")),
+    postgresql_with=_HOT_ROWS,
+)
+
+# The last result of each image and analyzer.
+analysis_result = Table(
+    "analysis_result",
+    metadata,
+    _id("shop_id"),
+    Column("analyzer", Text, nullable=False),
+    Column("image_hash", LargeBinary, nullable=False),
+    Column("image_url", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("subcategory", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("gender", Text, nullable=False),
+    Column("attributes", JSONB, nullable=False),
+    Column("quality_score", Numeric, nullable=False),
+    Column("confidence_score", Numeric, nullable=False),
+    Column("processing_time", Interval),
+    # The lease under which it was submitted: a repeated submission is recognized.
+    Column("task_position", BigInteger, nullable=False),
+    Column("task_epoch", BigInteger, nullable=False),
+    _time("updated_at", required=True),
+    PrimaryKeyConstraint("shop_id", "analyzer", "image_hash", name="analysis_result_pkey"),
+    Index("analysis_result_by_score", "shop_id", "analyzer", "quality_score", "image_hash"),
+    Index("analysis_result_by_category", "shop_id", "analyzer", "category", "quality_score", "image_hash"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"},
+)
+
+# The analyzers of each shop, and when the shop may have a task for each: see `analysis_queue`.
+analysis_queue = Table(
+    "analysis_queue",
+    metadata,
+    _id("shop_id"),
+    Column("analyzer", Text, nullable=False),
+    # NULL: the shop has no open task for the analyzer.
+    _time("due_at"),
+    # The tasks that were leased, for fair turns.
+    _count("virtual_time"),
+    PrimaryKeyConstraint("shop_id", "analyzer", name="analysis_queue_pkey"),
+    Index(
+        "analysis_queue_order",
+        "analyzer",
+        "virtual_time",
+        "shop_id",
+        postgresql_where=text("due_at IS NOT NULL"),
+    ),
+    Index("analysis_queue_clock", "analyzer", "virtual_time"),
+    postgresql_with=_HOT_ROWS,
+)
+
+# Workers that lease tasks. A lease locks the row of its worker, so that the worker's leases are counted.
+analysis_worker = Table(
+    "analysis_worker",
+    metadata,
+    Column("worker_id", Text, nullable=False),
+    Column("analyzer", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    _time("seen_at", required=True),
+    PrimaryKeyConstraint("worker_id", name="analysis_worker_pkey"),
+    Index("analysis_worker_seen", "seen_at"),
     postgresql_with=_HOT_ROWS,
 )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.schedule import ScheduleDefaults
-from catalog_svc.domain.shop import ShopChange, ShopDeletion, ShopKey, ShopRef
+from catalog_svc.domain.shop import ShopChange, ShopDeletion, ShopField, ShopKey, ShopRef
 from catalog_svc.domain.status import ANY_SHOP, ShopDetails, ShopFilter
 from catalog_svc.domain.sync import CancelledSync
 from catalog_svc.usecases.catalog_ports import ShopDeletions, ShopDirectory, Shops
@@ -31,6 +31,7 @@ class ManageShops:
         platforms: Platforms,
         read: ReadCatalog,
         defaults: ScheduleDefaults,
+        wake_backfill: Callable[[], None] = lambda: None,
     ) -> None:
         """Create the use cases.
 
@@ -41,7 +42,9 @@ class ManageShops:
             platforms: The platforms that the connector supports.
             read: Says why a shop is not found.
             defaults: The intervals of shops without their own.
+            wake_backfill: Called when the analyzers of a shop have changed.
         """
+        self._wake_backfill = wake_backfill
         self._shops = shops
         self._directory = directory
         self._read_directory = read_directory
@@ -106,7 +109,10 @@ class ManageShops:
         if shop is None:
             await check_not_deleting(self._shops, ref)
             shop = await self._read.shop(ref)
-        return await self._directory.update(shop, change, self._defaults)
+        updated = await self._directory.update(shop, change, self._defaults)
+        if ShopField.ANALYZERS in change.fields:
+            self._wake_backfill()
+        return updated
 
 
 class DeleteShop:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import grpc
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 from catalogsync_common.settings import ListenAddress
@@ -23,6 +24,13 @@ from tests.pgbouncer import is_pooled
 @asynccontextmanager
 async def service(database_url: str, **settings: Any) -> AsyncIterator[CatalogServiceStub]:
     """Run catalog_svc, with the default limits of clients unless `settings` say otherwise."""
+    async with connected(database_url, **settings) as channel:
+        yield CatalogServiceStub(channel)
+
+
+@asynccontextmanager
+async def connected(database_url: str, **settings: Any) -> AsyncIterator[grpc.aio.Channel]:
+    """Run catalog_svc and yield a channel to it; see `service`."""
     configured = CatalogSettings(
         database_url=SecretStr(database_url),
         database_pooled=is_pooled(database_url),
@@ -32,4 +40,4 @@ async def service(database_url: str, **settings: Any) -> AsyncIterator[CatalogSe
         **{"max_running_syncs": 0, "max_running_refreshes": 0, **settings},
     )
     async with bootstrap.running(configured) as port, open_channel(f"127.0.0.1:{port}") as channel:
-        yield CatalogServiceStub(channel)
+        yield channel
