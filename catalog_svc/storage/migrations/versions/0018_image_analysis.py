@@ -82,7 +82,8 @@ _TABLES: Final = (
         CONSTRAINT analysis_result_pkey PRIMARY KEY (shop_id, analyzer, image_hash)
     ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)""",
     """
-    CREATE INDEX analysis_result_by_score ON analysis_result (shop_id, analyzer, quality_millionths, image_hash)""",
+    CREATE INDEX analysis_result_by_score
+        ON analysis_result (shop_id, analyzer, quality_millionths, image_hash)""",
     """
     CREATE INDEX analysis_result_by_category
         ON analysis_result (shop_id, analyzer, category, quality_millionths, image_hash)""",
