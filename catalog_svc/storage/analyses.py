@@ -173,12 +173,12 @@ def _select_results(*, category: bool, at_least: bool, at_most: bool, continued:
     if category:
         conditions.append("result.category = :category")
     if at_least:
-        conditions.append("result.quality_millionths >= CAST(:min_quality AS integer)")
+        conditions.append("result.quality_millionths >= CAST(:min_quality AS bigint)")
     if at_most:
-        conditions.append("result.quality_millionths <= CAST(:max_quality AS integer)")
+        conditions.append("result.quality_millionths <= CAST(:max_quality AS bigint)")
     if continued:
         conditions.append(
-            "(result.quality_millionths, result.image_hash) > (CAST(:after_score AS integer), :after_hash)"
+            "(result.quality_millionths, result.image_hash) > (CAST(:after_score AS bigint), :after_hash)"
         )
     return text(f"""
     SELECT found.*, task.image_url AS task_url, task.dead, task.attempt_count, task.failure_reason,

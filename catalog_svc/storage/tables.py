@@ -578,7 +578,7 @@ analysis_result = Table(
     Column("task_epoch", BigInteger, nullable=False),
     _time("updated_at", required=True),
     # The order of lists. Comparisons of NUMERIC are not leakproof: under row-level security no index serves them.
-    Column("quality_millionths", Integer, Computed("CAST(quality_score * 1000000 AS integer)", persisted=True)),
+    Column("quality_millionths", BigInteger, Computed("CAST(quality_score * 1000000 AS bigint)", persisted=True)),
     PrimaryKeyConstraint("shop_id", "analyzer", "image_hash", name="analysis_result_pkey"),
     Index("analysis_result_by_score", "shop_id", "analyzer", "quality_millionths", "image_hash"),
     Index("analysis_result_by_category", "shop_id", "analyzer", "category", "quality_millionths", "image_hash"),

@@ -78,7 +78,7 @@ _TABLES: Final = (
         task_position BIGINT NOT NULL,
         task_epoch BIGINT NOT NULL,
         updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
-        quality_millionths INTEGER GENERATED ALWAYS AS (CAST(quality_score * 1000000 AS integer)) STORED,
+        quality_millionths BIGINT GENERATED ALWAYS AS (CAST(quality_score * 1000000 AS bigint)) STORED,
         CONSTRAINT analysis_result_pkey PRIMARY KEY (shop_id, analyzer, image_hash)
     ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)""",
     """
