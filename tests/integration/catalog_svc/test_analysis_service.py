@@ -64,6 +64,13 @@ async def next_tasks(stream: Stream) -> list[pb.AnalysisTask]:
             return list(message.tasks)
 
 
+async def is_heartbeat(stream: Stream) -> bool:
+    """Return whether the next message has no tasks."""
+    message = await within_timeout(stream.read())
+    assert isinstance(message, pb.LeaseTasksResponse)
+    return not message.tasks
+
+
 async def leased(analyzing: Analyzing) -> list[pb.AnalysisTask]:
     """Lease all tasks without a stream, whose end could give them back."""
     return [convert_analysis.task(task) for task in (await analyzing.lease()).tasks]
@@ -154,7 +161,7 @@ async def test_a_waiting_worker_is_woken_by_an_analyzer_that_is_switched_on(
 ) -> None:
     await analyzing.switch()
     stream = lease(stub)
-    assert not (await within_timeout(stream.read())).tasks
+    assert await is_heartbeat(stream)
     request = catalog_pb.UpdateShopRequest(
         shop=REF,
         update=catalog_pb.ShopUpdate(analyzers=[ANALYZER]),
@@ -172,7 +179,7 @@ async def test_a_reconnected_worker_gets_no_more_than_its_places(stub: AnalysisS
     assert len(first) == 2
     for _ in range(20):
         stream = lease(stub, max_in_flight=2)
-        assert not (await within_timeout(stream.read())).tasks
+        assert await is_heartbeat(stream)
         stream.cancel()
     stream = lease(stub, max_in_flight=2)
     await submit(stub, analyzed(first[0]))
