@@ -577,7 +577,7 @@ analysis_result = Table(
     Column("task_position", BigInteger, nullable=False),
     Column("task_epoch", BigInteger, nullable=False),
     _time("updated_at", required=True),
-    # The order of lists. Comparisons of NUMERIC are not leakproof: under row-level security no index serves them.
+    # Lists are in its order. Comparisons of NUMERIC are not leakproof: no index serves them under row security.
     Column("quality_millionths", BigInteger, Computed("CAST(quality_score * 1000000 AS bigint)", persisted=True)),
     PrimaryKeyConstraint("shop_id", "analyzer", "image_hash", name="analysis_result_pkey"),
     Index("analysis_result_by_score", "shop_id", "analyzer", "quality_millionths", "image_hash"),

@@ -69,8 +69,9 @@ class AnalysisScenario:
         submitted = await self.tasks.submit(shop.shop_id, results)
         assert submitted == [TaskOutcome.STORED, TaskOutcome.RETRY, TaskOutcome.DEAD]
         assert (await self.tasks.submit(shop.shop_id, results[:1])) == [TaskOutcome.STORED]
-        # The task of the image that no item has any more is deleted by the lease.
-        assert await self._lease(shop, limit=99)
+        page = await self.tasks.lease(_WORKER, shop.shop_id, limit=99)
+        assert page.unused
+        await self.tasks.drop_unused(_WORKER.worker_id, page.unused)
         await self._let_leases_expire(attempts=MAX_ATTEMPTS)
         assert (await self.tasks.lease(_WORKER, shop.shop_id, limit=99)).has_exhausted
         assert await self.tasks.bury(shop.shop_id, ANALYZER)

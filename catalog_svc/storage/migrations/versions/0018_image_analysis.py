@@ -27,14 +27,6 @@ _COLUMNS: Final = (
         ADD COLUMN analysis_state TEXT""",
 )
 
-# Their rows are those of shops with analysis: as long as there are none, they take neither space nor time.
-_INDEXES: Final = {
-    "item_by_image": "item (shop_id, image_hash) WHERE image_hash IS NOT NULL AND deleted_at IS NULL",
-    "item_by_analysis": """item (shop_id, analysis_state, product_id, item_id)
-        WHERE analysis_state IS NOT NULL AND deleted_at IS NULL""",
-    "shop_state_analysis_backfill": "shop_state (shop_id) WHERE analysis_backfill_after IS NOT NULL",
-}
-
 _TABLES: Final = (
     """
     CREATE TABLE analysis_task (
@@ -192,7 +184,3 @@ def upgrade() -> None:
     for name, definition in _FUNCTIONS.items():
         op.execute(f"CREATE OR REPLACE FUNCTION {name}{definition.replace('{settings}', settings)}")
         op.execute(f"REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC")
-    with op.get_context().autocommit_block():
-        for name, columns in _INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {columns}")
