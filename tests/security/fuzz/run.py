@@ -19,6 +19,7 @@ from catalogsync.connector.v1 import connector_service_pb2 as connector_pb
 from catalogsync_common.auth.access_rules import path_of
 from catalogsync_common.channel import open_channel
 from catalogsync_common.status import read_failure_now
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from tests.security.fuzz.callers import Caller, Callers
@@ -297,7 +298,9 @@ async def _analysis_tasks(target: Target, shop: TargetShop) -> list[analysis_pb.
     """Switch the analyzers on for the shop, and return tasks that the worker "fuzz" has leased."""
     async with open_channel(target.catalog) as channel:
         update = pb.ShopUpdate(analyzers=_ANALYZERS)
-        request = pb.UpdateShopRequest(shop=shop.refs[0], update=update, update_mask={"paths": ["analyzers"]})
+        request = pb.UpdateShopRequest(
+            shop=shop.refs[0], update=update, update_mask=FieldMask(paths=["analyzers"])
+        )
         await CatalogServiceStub(channel).UpdateShop(request, metadata=target.service)
         lease = analysis_pb.LeaseTasksRequest(worker_id="fuzz", analyzer=_ANALYZERS[0], max_in_flight=20)
         call = AnalysisServiceStub(channel).LeaseTasks(lease, metadata=target.service, timeout=TIMEOUT_SECONDS)
