@@ -22,7 +22,7 @@ class TaskFailed(Exception):
     """An analysis without a result.
 
     Args:
-        reason: in words of the analyzer, such as "IMAGE_NOT_FOUND": a letter and at most 62 more of A-Z, 0-9 and "_".
+        reason: in words of the analyzer, such as "IMAGE_NOT_FOUND": a letter, then at most 62 of A-Z, 0-9, "_".
         message: for people; characters after the first 1,000 are cut off.
         permanent: whether another attempt cannot help: the task is then dead at once.
 
