@@ -136,7 +136,8 @@ class Analyzing:
         (row,) = await self.world.rows(
             "SELECT analysis_pending_count, analysis_analyzed_count, analysis_failed_count FROM shop_state"
         )
-        return tuple(row.values())  # type: ignore[return-value]
+        pending, analyzed, failed = row.values()
+        return pending, analyzed, failed
 
     async def check(self) -> None:
         """Check that states, counters and the queue are what images, tasks and results say."""
