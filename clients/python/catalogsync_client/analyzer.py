@@ -15,14 +15,14 @@ RESULT_INVALID: Final = "RESULT_INVALID"
 """The failure reason when the service does not accept a result, such as one with a score above 1."""
 
 _MAX_MESSAGE_CHARACTERS: Final = 1_000
-_REASON: Final = re.compile(r"[A-Z0-9_]{1,63}")
+_REASON: Final = re.compile(r"[A-Z][A-Z0-9_]{0,62}")
 
 
 class TaskFailed(Exception):
     """An analysis without a result.
 
     Args:
-        reason: in words of the analyzer, such as "IMAGE_NOT_FOUND": at most 63 of A-Z, 0-9 and "_".
+        reason: in words of the analyzer, such as "IMAGE_NOT_FOUND": a letter and at most 62 more of A-Z, 0-9, "_".
         message: for people; characters after the first 1,000 are cut off.
         permanent: whether another attempt cannot help: the task is then dead at once.
 
@@ -32,7 +32,7 @@ class TaskFailed(Exception):
 
     def __init__(self, reason: str, message: str = "", permanent: bool = False) -> None:
         if not _REASON.fullmatch(reason):
-            raise ValueError(f"{reason!r} is not a reason: write at most 63 of A-Z, 0-9 and _")
+            raise ValueError(f"{reason!r} is not a reason: write a letter and at most 62 more of A-Z, 0-9 and _")
         # All arguments, so that the exception can be sent from the process that analyzes.
         super().__init__(reason, message, permanent)
         self.reason = reason

@@ -55,18 +55,20 @@ def lease(stub: Any, worker_id: str = "worker", *, max_in_flight: int = 10) -> S
     return stream
 
 
-async def first_tasks(stream: Stream) -> list[pb.AnalysisTask]:
-    """Return the tasks of the next message, which may have none."""
-    message = await within_timeout(stream.read())
-    assert isinstance(message, pb.LeaseTasksResponse)
-    return list(message.tasks)
-
-
 async def next_tasks(stream: Stream) -> list[pb.AnalysisTask]:
     """Return the tasks of the next message that has some."""
-    while not (tasks := await first_tasks(stream)):
-        pass
-    return tasks
+    while True:
+        message = await within_timeout(stream.read())
+        assert isinstance(message, pb.LeaseTasksResponse)
+        if message.tasks:
+            return list(message.tasks)
+
+
+async def is_heartbeat(stream: Stream) -> bool:
+    """Return whether the next message has no tasks."""
+    message = await within_timeout(stream.read())
+    assert isinstance(message, pb.LeaseTasksResponse)
+    return not message.tasks
 
 
 async def leased(analyzing: Analyzing) -> list[pb.AnalysisTask]:
@@ -159,7 +161,7 @@ async def test_a_waiting_worker_is_woken_by_an_analyzer_that_is_switched_on(
 ) -> None:
     await analyzing.switch()
     stream = lease(stub)
-    assert not await first_tasks(stream)
+    assert await is_heartbeat(stream)
     request = catalog_pb.UpdateShopRequest(
         shop=REF,
         update=catalog_pb.ShopUpdate(analyzers=[ANALYZER]),
@@ -177,7 +179,7 @@ async def test_a_reconnected_worker_gets_no_more_than_its_places(stub: AnalysisS
     assert len(first) == 2
     for _ in range(20):
         stream = lease(stub, max_in_flight=2)
-        assert not await first_tasks(stream)
+        assert await is_heartbeat(stream)
         stream.cancel()
     stream = lease(stub, max_in_flight=2)
     await submit(stub, analyzed(first[0]))

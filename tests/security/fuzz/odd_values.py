@@ -103,7 +103,7 @@ def odd_object(random: Random) -> dict[str, Any]:
     deep: Any = 1
     for _ in range(random.choice((5, 20, 30))):
         deep = random.choice(({"deep": deep}, [deep]))
-    odd: list[dict[str, Any]] = [
+    objects: tuple[dict[str, Any], ...] = (
         {},
         {"score": random.choice((math.nan, math.inf, -math.inf, 1e308, -0.0))},
         {random.choice(("", "\0", "\\u0000", "x" * 5_000)): "text"},
@@ -111,5 +111,5 @@ def odd_object(random: Random) -> dict[str, Any]:
         {str(number): number for number in range(random.choice((100, 3_000)))},
         {"many": [None] * random.choice((10, 5_000))},
         {"deep": deep},
-    ]
-    return random.choice(odd)
+    )
+    return random.choice(objects)
