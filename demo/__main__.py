@@ -16,6 +16,7 @@ from catalogsync_cli.output import make_console
 from catalogsync_client import CatalogSyncError
 from rich.console import Console
 
+from demo.analysis import analyze_images, start_worker
 from demo.keys import DemoKeys
 from demo.processes import ProcessExited, ProcessGroup
 from demo.stack import NotReady, start_stack
@@ -87,7 +88,9 @@ class Demo:
         async with open_catalog(options) as catalog:
             results = await processes.supervise(sync_all(catalog, stack.shops, self._console))
             await processes.supervise(show_catalogs(catalog, results, self._console))
-        complete = show_completeness(results, self._console)
+            complete = show_completeness(results, self._console)
+            await start_worker(processes, self._workspace, keys, stack)
+            await processes.supervise(analyze_images(catalog, stack.shops, self._console))
         self._exit_code = EXIT_OK if complete else EXIT_FAILED
         self._finished = True
         if not self._once:

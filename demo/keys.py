@@ -27,6 +27,8 @@ class DemoKeys:
     client: str = field(repr=False)
     bff: str = field(repr=False)
     """The secret with which a BFF calls catalog_svc."""
+    worker: str = field(repr=False)
+    """The secret with which the worker that analyzes images calls catalog_svc."""
     catalog: str = field(repr=False)
     """The secret with which catalog_svc calls connector_svc."""
 
@@ -36,7 +38,13 @@ class DemoKeys:
         try:
             return cls(**json.loads(file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            keys = cls(operator=_new("operator"), client=_new("client"), bff=_new("bff"), catalog=_new("catalog"))
+            keys = cls(
+                operator=_new("operator"),
+                client=_new("client"),
+                bff=_new("bff"),
+                worker=_new("worker"),
+                catalog=_new("catalog"),
+            )
             write_private(file, json.dumps(asdict(keys)))
             return keys
 
@@ -47,7 +55,7 @@ class DemoKeys:
             "CATALOG_OPERATOR_KEYS": self.operator,
             "CATALOG_CLIENT_KEYS": self.client,
             "CATALOG_CLIENT_ISSUER": ISSUER,
-            "CATALOG_SERVICE_SECRETS": self.bff,
+            "CATALOG_SERVICE_SECRETS": f"{self.bff},{self.worker}",
             "CATALOG_CONNECTOR_SECRET": self.catalog,
         }
 

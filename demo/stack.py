@@ -61,6 +61,8 @@ class Stack:
     """URL."""
     page: str
     """URL of the BFF's page."""
+    ca_file: str
+    """The CA of the devstore's certificate."""
     shops: tuple[DemoShop, ...]
 
 
@@ -120,7 +122,8 @@ async def start_stack(
     await processes.start("bff", "-m", "catalogsync_bff", settings=settings)
     workspace.record_processes(processes.pids)
     await _wait_ready(processes, workspace, "bff", wait_until_ready(f"{page}/readyz"))
-    return Stack(catalog=catalog, connector=connector, devstore=store, page=page, shops=shops)
+    ca_file = str(devstore["ca_file"])
+    return Stack(catalog=catalog, connector=connector, devstore=store, page=page, ca_file=ca_file, shops=shops)
 
 
 async def _start_devstore(processes: ProcessGroup, workspace: Workspace, port: int) -> dict[str, Any]:

@@ -144,13 +144,15 @@ class Shop:
         return None
 
     def _image(self, path: str) -> web.Response:
-        name, dot, suffix = path.removeprefix("images/").partition(".")
-        is_image = (dot + suffix) == ".png" and name.isdecimal()
+        # BigCommerce's have the time of the upload between name and suffix; every URL shows the present picture.
+        name, *_, suffix = path.removeprefix("images/").split(".")
+        is_image = suffix == "png" and name.isdecimal()
         product = self.catalog.product_of_image(int(name)) if is_image else None
         if product is None:
             return web.Response(status=404, text="no such image")
         self.requests.images += 1
+        (image,) = (image for image in product.images if image.id == int(name))
+        replacement = 0 if image.changed == product.created else image.changed_seconds
+        picture = product_picture(image.id, product.product_type, replacement=replacement)
         headers = {"Cache-Control": "public, max-age=31536000"}
-        return web.Response(
-            body=product_picture(int(name), product.product_type), content_type="image/png", headers=headers
-        )
+        return web.Response(body=picture, content_type="image/png", headers=headers)

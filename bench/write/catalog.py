@@ -119,6 +119,7 @@ def _item(variant: Variant, position: int, image_url: str) -> ItemRecord:
         sellable_without_stock=variant.oversell,
         options=_json(variant.options),
         image_url=image_url,
+        image_version="",
         weight=variant.weight or None,
         weight_unit="kg" if variant.weight else "",
         source_created_at=variant.created,

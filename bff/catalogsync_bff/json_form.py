@@ -1,8 +1,8 @@
 """The JSON form of protobuf messages.
 
 Keys are the field names of the contract, all of them, in its order. Enum values have no prefix ("RUNNING"), int64
-are numbers, times RFC 3339, durations seconds; what is absent is null. An RPC status (`Sync.error`) has the keys
-code, reason, message and metadata.
+are numbers, times RFC 3339, durations seconds, a Struct is an object; what is absent is null. An RPC status
+(`Sync.error`) has the keys code, reason, message and metadata.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any, Final, TypeAlias
 from catalogsync_common.status import DOMAIN, without_reason
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -42,6 +44,8 @@ def to_json(message: Message) -> Json:
             return message.seconds + message.nanos / 1e9 if message.nanos else message.seconds
         case Status():
             return _status(message)
+        case Struct():
+            return MessageToDict(message)
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from catalogsync.catalog.v1 import analysis_service_pb2 as analysis_pb
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
@@ -17,12 +18,14 @@ RECORDS: Final[Sequence[type]] = (
     pb.GetStatusResponse,
     pb.Item,
     pb.Product,
+    analysis_pb.GetAnalysisResponse,
 )
-_NAMES: Final = {"GetStatusResponse": "ShopStatus"}
+_NAMES: Final = {"GetStatusResponse": "ShopStatus", "GetAnalysisResponse": "ItemAnalyses"}
 """Names of schemas that differ from those of the messages."""
 _SPECIAL: Final[Mapping[str, Json]] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "number", "description": "Seconds."},
+    "google.protobuf.Struct": {"type": "object"},
     "google.rpc.Status": {"$ref": "#/components/schemas/SyncError"},
 }
 _SYNC_ERROR: Final[Json] = {

@@ -95,6 +95,19 @@ class LeasedTask:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeasedPage:
+    """What one attempt to lease tasks of one shop brought."""
+
+    tasks: tuple[LeasedTask, ...] = ()
+    is_full: bool = False
+    """Whether the worker had no free place."""
+    unused: tuple[TaskLease, ...] = ()
+    """Leases of tasks whose image no item had: they must be dropped."""
+    has_exhausted: bool = False
+    """Whether tasks of the shop must be declared dead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AnalysisResult:
     """What an analyzer found in an image."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
@@ -103,9 +104,9 @@ class AnalysisStore:
             **ShopScope.of(shop).values,
             "analyzer": which.analyzer,
             "category": which.category,
-            "min_quality": which.min_quality,
-            "max_quality": which.max_quality,
-            "after_score": after.quality_score if after else None,
+            "min_quality": _millionths(which.min_quality),
+            "max_quality": _millionths(which.max_quality),
+            "after_score": _millionths(after.quality_score) if after else None,
             "after_hash": after.image_hash if after else b"",
             "limit": limit,
         }
@@ -172,24 +173,25 @@ def _select_results(*, category: bool, at_least: bool, at_most: bool, continued:
     if category:
         conditions.append("result.category = :category")
     if at_least:
-        conditions.append("result.quality_score >= CAST(:min_quality AS numeric)")
+        conditions.append("result.quality_millionths >= CAST(:min_quality AS bigint)")
     if at_most:
-        conditions.append("result.quality_score <= CAST(:max_quality AS numeric)")
+        conditions.append("result.quality_millionths <= CAST(:max_quality AS bigint)")
     if continued:
         conditions.append(
-            "(result.quality_score, result.image_hash) > (CAST(:after_score AS numeric), :after_hash)"
+            "(result.quality_millionths, result.image_hash) > (CAST(:after_score AS bigint), :after_hash)"
         )
     return text(f"""
     SELECT found.*, task.image_url AS task_url, task.dead, task.attempt_count, task.failure_reason,
         task.failure_message, {_ITEM}
     FROM (
-        SELECT result.analyzer, result.image_hash, {_RESULT_COLUMNS} FROM analysis_result AS result
-        WHERE {" AND ".join(conditions)} ORDER BY result.quality_score, result.image_hash LIMIT :limit) AS found
+        SELECT result.analyzer, result.image_hash, result.quality_millionths, {_RESULT_COLUMNS}
+        FROM analysis_result AS result WHERE {" AND ".join(conditions)}
+        ORDER BY result.quality_millionths, result.image_hash LIMIT :limit) AS found
     LEFT JOIN LATERAL (
         SELECT {_TASK_COLUMNS.replace(" AS task_url", "")} FROM analysis_task AS task
         WHERE task.shop_id = :shop_id AND task.analyzer = found.analyzer AND task.image_hash = found.image_hash
         OFFSET 0) AS task ON true
-    ORDER BY found.quality_score, found.image_hash""")
+    ORDER BY found.quality_millionths, found.image_hash""")
 
 
 def _of_tasks(conditions: str, order: str) -> TextClause:
@@ -218,6 +220,11 @@ _SELECT_DEAD: Final = _of_tasks(
     "task.dead AND (task.analyzer, task.image_hash) > (:after_analyzer, :after_hash)",
     "task.analyzer, task.image_hash",
 )
+
+
+def _millionths(score: Decimal | None) -> int | None:
+    """Return a score, which has at most 6 digits after the point, in the unit by which results are ordered."""
+    return None if score is None else int(score * 1_000_000)
 
 
 def _to_analysis(row: Row) -> ImageAnalysis:

@@ -44,7 +44,8 @@ _SET_DUE = text("""
 # Of the tasks that can be leased now, of those that wait for a retry, and of leases that may expire.
 _SELECT_NEXT = text("""
     SELECT min(available_at) AS due_at,
-        coalesce(bool_or(attempt_count >= :max_attempts AND available_at <= statement_timestamp()), false) AS exhausted
+        coalesce(bool_or(attempt_count >= :max_attempts AND available_at <= statement_timestamp()), false)
+            AS exhausted
     FROM analysis_task WHERE shop_id = :shop_id AND analyzer = :analyzer AND NOT dead""")
 
 _INSERT = text("""

@@ -25,6 +25,7 @@ from catalog_svc.domain.analysis import (
     MAX_ATTEMPTS,
     AnalysisResult,
     ImageKey,
+    LeasedPage,
     LeasedTask,
     SubmittedResult,
     TaskFailure,
@@ -38,7 +39,6 @@ from catalog_svc.storage.analysis_queue import activate, charge, due_analyzers, 
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import AnalysisWrite, CatalogChange, count_change, lock_for_analysis
 from catalog_svc.storage.shops import ShopScope
-from catalog_svc.usecases.analysis_ports import LeasedPage
 
 _MAX_BURIED: Final = 500
 """Tasks that one transaction declares dead."""
@@ -69,10 +69,14 @@ _SELECT_ITEMS = text("""
         SELECT product.product_id, product.title, product.product_type, product.vendor, product.tags FROM product
         WHERE product.shop_id = :shop_id AND product.product_id = item.product_id OFFSET 0) AS product""")
 
-# No item has the image any more.
+# No item has the image any more. Under the shop's write lock, so that no batch adds such an item meanwhile.
 _DELETE_UNUSED = text("""
-    DELETE FROM analysis_task
-    WHERE shop_id = :shop_id AND analyzer = :analyzer AND image_hash = ANY(CAST(:image_hashes AS bytea[]))""")
+    DELETE FROM analysis_task AS task
+    WHERE task.shop_id = :shop_id AND task.analyzer = :analyzer
+      AND task.image_hash = ANY(CAST(:image_hashes AS bytea[]))
+      AND NOT EXISTS (
+        SELECT FROM item WHERE item.shop_id = :shop_id AND item.image_hash = task.image_hash
+          AND item.deleted_at IS NULL)""")
 
 _LEASES: Final = """unnest(CAST(:analyzers AS text[]), CAST(:image_hashes AS bytea[]),
         CAST(:feed_positions AS bigint[]), CAST(:epochs AS bigint[]))
@@ -89,8 +93,8 @@ _EXTEND = text(f"""
 
 # The next lease has another epoch: a result of this one is late from now on.
 _RELEASE = text(f"""
-    UPDATE analysis_task AS task SET available_at = statement_timestamp(), worker_id = NULL, epoch = task.epoch + 1,
-        attempt_count = task.attempt_count - 1
+    UPDATE analysis_task AS task SET available_at = statement_timestamp(), worker_id = NULL,
+        epoch = task.epoch + 1, attempt_count = task.attempt_count - 1
     FROM {_LEASES} WHERE {_OF_LEASE} AND task.worker_id = :worker_id
     RETURNING {_LEASE_COLUMNS}, task.available_at""")
 
@@ -98,12 +102,19 @@ _COMPLETE = text(f"""
     DELETE FROM analysis_task AS task USING {_LEASES} WHERE {_OF_LEASE}
     RETURNING {_LEASE_COLUMNS}, task.image_url""")
 
+# The end of the delay, by the number of the attempt that failed: computed without a column of the row, since Citus
+# computes times on the coordinator.
+_RETRY_TIMES: Final = ", ".join(
+    f"statement_timestamp() + CAST(:delay_{attempt} AS interval)" for attempt in range(1, MAX_ATTEMPTS + 1)
+)
+_RETRY_DELAYS: Final = {f"delay_{attempt}": retry_delay(attempt) for attempt in range(1, MAX_ATTEMPTS + 1)}
+
 # A row lock keeps two answers to one lease apart; the shop's write lock does so already.
 _FAIL = text(f"""
     UPDATE analysis_task AS task SET worker_id = NULL, failure_reason = lease.reason,
         failure_message = lease.message, epoch = task.epoch + 1,
         dead = lease.permanent OR task.attempt_count >= :max_attempts,
-        available_at = statement_timestamp() + CAST(:first_delay AS interval) * power(2, task.attempt_count - 1)
+        available_at = (ARRAY[{_RETRY_TIMES}])[task.attempt_count]
     FROM (SELECT * FROM unnest(
             CAST(:analyzers AS text[]), CAST(:image_hashes AS bytea[]), CAST(:feed_positions AS bigint[]),
             CAST(:epochs AS bigint[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
@@ -212,6 +223,20 @@ class AnalysisTaskStore:
             lambda connection: self._submit(connection, shop_id, results), shops=[shop_id]
         )
 
+    async def drop_unused(self, worker_id: str, leases: Sequence[TaskLease]) -> None:
+        """Delete leased tasks of one shop and analyzer whose image no item has; end the leases of the others."""
+        shop_id, analyzer = leases[0].shop_id, leases[0].image.analyzer
+
+        async def work(connection: AsyncConnection) -> None:
+            if await lock_for_analysis(connection, shop_id, ttl=self._ttl) is None:
+                return
+            hashes = sorted(lease.image.image_hash for lease in leases)
+            values = {**ShopScope(shop_id=shop_id).values, "analyzer": analyzer, "image_hashes": hashes}
+            await connection.execute(_DELETE_UNUSED, values)
+            await _extend(connection, worker_id, shop_id, leases, timedelta())
+
+        await self._database.write(work, shops=[shop_id])
+
     async def bury(self, shop_id: UUID, analyzer: str) -> int:
         """Declare those tasks dead whose last lease has expired, and return how many."""
 
@@ -273,26 +298,28 @@ async def _lease(
         "max_attempts": MAX_ATTEMPTS,
     }
     rows = {row.image_hash: row for row in await connection.execute(_LEASE, values)}
-    tasks = await _with_items(connection, scope, worker.analyzer, rows)
+    tasks = await _with_items(connection, scope, rows)
     if tasks:
         await charge(connection, scope, worker.analyzer, count=len(tasks))
     exhausted = False
     if len(rows) < free and from_position == 0:
         exhausted = await settle(connection, scope, worker.analyzer, max_attempts=MAX_ATTEMPTS)
-    return LeasedPage(tasks=tuple(tasks), has_exhausted=exhausted)
+    unused = rows.keys() - {task.lease.image.image_hash for task in tasks}
+    return LeasedPage(
+        tasks=tuple(tasks),
+        unused=tuple(_to_lease(scope, rows[image]) for image in sorted(unused)),
+        has_exhausted=exhausted,
+    )
 
 
 async def _with_items(
-    connection: AsyncConnection, scope: ShopScope, analyzer: str, rows: Mapping[bytes, SqlRow[Any]]
+    connection: AsyncConnection, scope: ShopScope, rows: Mapping[bytes, SqlRow[Any]]
 ) -> list[LeasedTask]:
-    """Return the leased tasks in order, each with an item; delete those that no item needs any more."""
+    """Return the leased tasks in order, each with an item; without those whose image no item has."""
     if not rows:
         return []
     items = (await connection.execute(_SELECT_ITEMS, {**scope.values, "image_hashes": list(rows)})).all()
     tasks = [_to_task(scope, rows[item.image_hash], item) for item in items]
-    if unused := rows.keys() - {item.image_hash for item in items}:
-        values = {**scope.values, "analyzer": analyzer, "image_hashes": sorted(unused)}
-        await connection.execute(_DELETE_UNUSED, values)
     return sorted(tasks, key=lambda task: (task.lease.feed_position, task.lease.image.image_hash))
 
 
@@ -358,7 +385,7 @@ async def _fail(
         "messages": [failure.message for failure in failures.values()],
         "permanents": [failure.permanent for failure in failures.values()],
         "max_attempts": MAX_ATTEMPTS,
-        "first_delay": retry_delay(1),
+        **_RETRY_DELAYS,
     }
     rows = await connection.execute(_FAIL, {**scope.values, **values})
     return {_to_lease(scope, row): row.dead for row in rows}

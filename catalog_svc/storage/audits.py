@@ -27,11 +27,13 @@ from catalog_svc.domain.refresh import RefreshClaim, RefreshReason
 from catalog_svc.domain.shop import Shop
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import SyncMode
+from catalog_svc.storage.analysis_queue import activate
 from catalog_svc.storage.audit_rows import load_state
 from catalog_svc.storage.audit_sample import sample_products
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import UnfencedWrite, lock_outside_sync
 from catalog_svc.storage.product_refresh import share_shop
+from catalog_svc.storage.products import WriteResult
 from catalog_svc.storage.refresh_queue import enqueue_shop
 from catalog_svc.storage.reread import write_reread
 from catalog_svc.storage.shops import ShopScope, with_state
@@ -191,9 +193,11 @@ class AuditStore:
             decided = own - (differences.keys() - set(suspected))
             different = sorted(decided & differences.keys())
             if repair and different:
-                await _repair(connection, scope, locked, batch, different)
+                written = await _repair(connection, scope, locked, batch, different)
                 if locked.open_pass_id is not None:
                     await connection.execute(_MARK_WRITTEN, {**values, "product_ids": different})
+                if written.new_tasks:
+                    await activate(connection, scope, locked.analyzers)
             return SettledProducts(
                 result=read.count(decided, differences) + AuditResult(repaired=len(different) if repair else 0),
                 decided=decided,
@@ -261,13 +265,13 @@ async def _repair(
     locked: UnfencedWrite,
     batch: SourceBatch,
     product_ids: Sequence[str],
-) -> None:
+) -> WriteResult:
     """Write these products as they were read. Raises MassDeleteBlocked."""
     wanted = frozenset(product_ids)
     products = {p.product_id: p for p in batch.products if p.product_id in wanted}
     # The hash may be the right one although the cells are not: the writer would take the product for unchanged.
     await clear_hashes(connection, scope, sorted(products))
-    await write_reread(
+    return await write_reread(
         connection,
         scope,
         locked,

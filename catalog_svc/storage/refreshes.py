@@ -1,7 +1,8 @@
 """The refreshes of a worker: claim a shop, take products, write them, end the claim.
 
-The write is a transaction of the shop's tables alone, as a sync's batch is. What becomes of the shop's row in the
-queue is decided afterwards, in a transaction that finds all that is left to do.
+The write is a transaction of the shop's tables, as a sync's batch is, and with new images of the analysis queue.
+What becomes of the shop's row in the queue of refreshes is decided afterwards, in a transaction that finds all
+that is left to do.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from catalog_svc.domain.refresh import (
 )
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import SyncMode
+from catalog_svc.storage.analysis_queue import activate
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import lock_outside_sync
 from catalog_svc.storage.product_refresh import LOCK_ROWS, share_shop
@@ -180,6 +182,8 @@ class RefreshStore:
         else:
             await connection.execute(_DELETE_SETTLED, values)
             await connection.execute(_RELEASE_SETTLED, values)
+        if written.new_tasks:
+            await activate(connection, scope, locked.analyzers)
         return RefreshResult(
             stored=written.products.seen,
             changed=written.products.created + written.products.updated,

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog_svc.domain.deletion_guard import PassDeletion
 from catalog_svc.domain.records import IncomingProduct
 from catalog_svc.domain.sync import RecordCounts
-from catalog_svc.storage.analysis_queue import activate
 from catalog_svc.storage.fence import UnfencedWrite, count_change
 from catalog_svc.storage.products import ProductWriter, WriteResult
 from catalog_svc.storage.shops import ShopScope
@@ -65,8 +64,6 @@ async def write_reread(
         values = {**scope.values, "pass_id": locked.open_pass_id, "product_ids": existing}
         await connection.execute(_INSERT_SEEN, values)
     await count_change(connection, scope.shop_id, written.change)
-    if written.new_tasks:
-        await activate(connection, scope, locked.analyzers)
     return written
 
 

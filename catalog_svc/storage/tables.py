@@ -577,9 +577,11 @@ analysis_result = Table(
     Column("task_position", BigInteger, nullable=False),
     Column("task_epoch", BigInteger, nullable=False),
     _time("updated_at", required=True),
+    # Lists are in its order. Comparisons of NUMERIC are not leakproof: no index serves them under row security.
+    Column("quality_millionths", BigInteger, Computed("CAST(quality_score * 1000000 AS bigint)", persisted=True)),
     PrimaryKeyConstraint("shop_id", "analyzer", "image_hash", name="analysis_result_pkey"),
-    Index("analysis_result_by_score", "shop_id", "analyzer", "quality_score", "image_hash"),
-    Index("analysis_result_by_category", "shop_id", "analyzer", "category", "quality_score", "image_hash"),
+    Index("analysis_result_by_score", "shop_id", "analyzer", "quality_millionths", "image_hash"),
+    Index("analysis_result_by_category", "shop_id", "analyzer", "category", "quality_millionths", "image_hash"),
     postgresql_with={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"},
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -13,7 +12,7 @@ from catalog_svc.domain.analysis import (
     AnalysisFilter,
     AnalysisState,
     ImageAnalysis,
-    LeasedTask,
+    LeasedPage,
     RequeueSelection,
     SubmittedResult,
     TaskLease,
@@ -21,17 +20,6 @@ from catalog_svc.domain.analysis import (
     Worker,
 )
 from catalog_svc.domain.shop import Shop
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LeasedPage:
-    """What one attempt to lease tasks of one shop brought."""
-
-    tasks: tuple[LeasedTask, ...] = ()
-    is_full: bool = False
-    """Whether the worker had no free place."""
-    has_exhausted: bool = False
-    """Whether tasks of the shop must be declared dead."""
 
 
 class AnalysisTasks(Protocol):
@@ -57,6 +45,10 @@ class AnalysisTasks(Protocol):
 
     async def submit(self, shop_id: UUID, results: Sequence[SubmittedResult]) -> list[TaskOutcome]:
         """Store results of leases of one shop; return the outcomes in the order of the results."""
+        ...
+
+    async def drop_unused(self, worker_id: str, leases: Sequence[TaskLease]) -> None:
+        """Delete leased tasks of one shop and analyzer whose image no item has; end the leases of the others."""
         ...
 
     async def bury(self, shop_id: UUID, analyzer: str) -> int:

@@ -15,10 +15,10 @@ from uuid import UUID
 
 from catalogsync_common.drain import Drain
 
-from catalog_svc.domain.analysis import LeasedTask, Worker
+from catalog_svc.domain.analysis import LeasedPage, LeasedTask, Worker
 from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.usecases.analysis_hub import AnalysisHub, WorkerSubscription
-from catalog_svc.usecases.analysis_ports import AnalysisMetrics, AnalysisTasks, LeasedPage
+from catalog_svc.usecases.analysis_ports import AnalysisMetrics, AnalysisTasks
 from catalog_svc.usecases.stream_lifetime import ReconnectReason, StreamLifetime
 
 _log = logging.getLogger(__name__)
@@ -120,6 +120,8 @@ class LeaseTasks:
         if page.tasks:
             self._cursors.advance(worker.analyzer, shop_id, page.tasks[0].lease.feed_position)
             self._metrics.tasks_leased(worker.analyzer, len(page.tasks))
+        if page.unused:
+            await self._tasks.drop_unused(worker.worker_id, page.unused)
         if page.has_exhausted:
             buried = await self._tasks.bury(shop_id, worker.analyzer)
             self._metrics.tasks_buried(worker.analyzer, buried)

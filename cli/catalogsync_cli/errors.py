@@ -100,6 +100,9 @@ _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
     "POSITION_EXPIRED": lambda args, hint: (
         "begin without a position, and remove what is not listed again; a --position-file can be deleted"
     ),
+    "ANALYZER_NOT_ENABLED": lambda args, hint: (
+        f"switch it on: catalogsync{hint} shops update {args['shop_id']} --analyzer {args['analyzer']}"
+    ),
     "SYNC_NOT_FOUND": lambda args, hint: f"list the syncs: catalogsync{hint} sync list",
     "SYNC_NOT_RESUMABLE": lambda args, hint: f"start a new one: catalogsync{hint} sync start {args.shop}",
     "SYNC_NOT_CANCELLABLE": lambda args, hint: f"show how it ended: catalogsync{hint} sync get {args['sync_id']}",

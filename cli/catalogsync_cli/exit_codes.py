@@ -65,7 +65,9 @@ _BY_STATUS_CODE = {
     grpc.StatusCode.UNAUTHENTICATED: ExitCode.DENIED,
     grpc.StatusCode.PERMISSION_DENIED: ExitCode.DENIED,
 }
-_STATE_CONFLICTS = frozenset({"SHOP_BEING_DELETED", "SYNC_NOT_RESUMABLE", "SYNC_NOT_CANCELLABLE"})
+_STATE_CONFLICTS = frozenset(
+    {"SHOP_BEING_DELETED", "SYNC_NOT_RESUMABLE", "SYNC_NOT_CANCELLABLE", "ANALYZER_NOT_ENABLED"}
+)
 """Reasons whose status code is FAILED_PRECONDITION, but which do not mean that the shop's connection is broken."""
 _UNSUPPORTED = frozenset({"TEXT_SEARCH_UNAVAILABLE"})
 """Reasons whose status code is FAILED_PRECONDITION, but which mean that the service lacks something."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from catalogsync.catalog.v1.catalog_service_pb2 import Item
 from catalogsync.types.v1.product_pb2 import Money, ProductStatus
 
+from catalogsync_cli.analysis_text import item_quality_text, item_state_text
 from catalogsync_cli.formatting import enum_name
 from catalogsync_cli.output import time_text
 
-MORE_ITEM_COLUMNS = ("BARCODE", "CHANGED", "IMAGE")
+MORE_ITEM_COLUMNS = ("BARCODE", "CHANGED", "ANALYSIS", "QUALITY", "IMAGE")
 ITEM_COLUMNS = ("ITEM", "PRODUCT", "TITLE", "SKU", "PRICE", "STOCK", "STATUS")
 
 
@@ -29,7 +30,13 @@ def item_row(found: Item) -> tuple[str, ...]:
 
 def more_item_cells(found: Item) -> tuple[str, ...]:
     """Return the cells of an item below MORE_ITEM_COLUMNS."""
-    return found.barcode or "-", time_text(found, "update_time"), found.image_url or "-"
+    return (
+        found.barcode or "-",
+        time_text(found, "update_time"),
+        item_state_text(found.analysis),
+        item_quality_text(found.analysis),
+        found.image_url or "-",
+    )
 
 
 def status_text(status: ProductStatus.ValueType) -> str:

@@ -30,6 +30,7 @@ Errors are {{"error": ...}} on standard error.
 
 
 _COMMANDS: Mapping[str, str] = {
+    "analysis": "analysis:analysis",
     "check": "shops:check",
     "completion": "completion:completion",
     "context": "context:context",

@@ -38,6 +38,7 @@ _COLUMN_GAP = 2
 
 _STATE_STYLES: Mapping[str, str] = {
     "SUCCEEDED": "green",
+    "ANALYZED": "green",
     "HEALTHY": "green",
     "RUNNING": "cyan",
     "PENDING": "cyan",

@@ -49,6 +49,8 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Pixels; 0: unknown."""
     height: int = 0
     """Pixels; 0: unknown."""
+    version: str = ""
+    """Differs when the platform serves another image at the same url; empty: the url tells, or nothing does."""
 
 
 class ProductOption(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -281,6 +281,8 @@ def fill_image(out: pb.Image, image: Image) -> None:
         out.width = image.width
     if image.height:
         out.height = image.height
+    if image.version:
+        out.version = image.version
 
 
 def fill_time(out: Timestamp, moment: datetime) -> None:

@@ -71,7 +71,7 @@ def variant_json(product: Product, variant: Variant, site: str, locations: int) 
         "is_free_shipping": False,
         "purchasing_disabled": variant.status == "private",
         "purchasing_disabled_message": "",
-        "image_url": f"{site}/images/{variant.image_id}.png" if variant.image_id else "",
+        "image_url": _variant_image_url(product, variant, site),
         "upc": variant.barcode,
         "gtin": "",
         "mpn": "",
@@ -89,7 +89,7 @@ def variant_json(product: Product, variant: Variant, site: str, locations: int) 
 
 def image_json(product: Product, image: Image, position: int, site: str) -> Json:
     """Return an image. The last one is the thumbnail, so that no reader can rely on the order."""
-    url = f"{site}/images/{image.id}.png"
+    url = _image_url(image, site)
     return {
         "id": image.id,
         "product_id": product.id,
@@ -101,8 +101,18 @@ def image_json(product: Product, image: Image, position: int, site: str) -> Json
         "url_standard": url,
         "url_thumbnail": url,
         "url_tiny": url,
-        "date_modified": format_datetime(product.created),
+        "date_modified": format_datetime(image.changed),
     }
+
+
+def _image_url(image: Image, site: str) -> str:
+    """Return the URL, which contains the time of `date_modified` as on the platform."""
+    return f"{site}/images/{image.id}.{image.changed_seconds}.1280.1280.png?c=1"
+
+
+def _variant_image_url(product: Product, variant: Variant, site: str) -> str:
+    own = (image for image in product.images if image.id == variant.image_id)
+    return next((_image_url(image, site) for image in own), "")
 
 
 def option_json(product: Product, position: int) -> Json:

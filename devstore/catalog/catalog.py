@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar, Unpack, cast
 
 from devstore.catalog.change import Change, ChangeKind
 from devstore.catalog.generator import Generator
-from devstore.catalog.model import Kind, Platform, Product, ProductChanges, ProductRow, Variant, VariantChanges
+from devstore.catalog.model import (
+    Image,
+    Kind,
+    Platform,
+    Product,
+    ProductChanges,
+    ProductRow,
+    Variant,
+    VariantChanges,
+)
 from devstore.catalog.sellable_item import SellableItem, items_of
 from devstore.spec import ShopSpec
 
@@ -210,6 +219,22 @@ class Catalog:
                 Change(kind=ChangeKind.PRODUCT_UPDATED, product_id=product_id, stock_changed=stock_changed)
             )
         return saved
+
+    def replace_picture(self, image_id: int) -> Image:
+        """Replace a picture by one in other colours.
+
+        WooCommerce serves it at the same URL, and the product's date stays: a plugin has replaced the file in the
+        media library. Elsewhere URL and date change; the URL of a feed stays, too.
+        """
+        product = self.product_of_image(image_id)
+        if product is None:
+            raise KeyError(image_id)
+        (old,) = (image for image in product.images if image.id == image_id)
+        # Two replacements within a second are still two pictures.
+        new = replace(old, changed=max(self._clock(), old.changed + timedelta(seconds=1)))
+        images = tuple(new if image is old else image for image in product.images)
+        self.update_product(product.id, touch=self.platform is not Platform.WOOCOMMERCE, images=images)
+        return new
 
     def trash_product(self, product_id: int) -> Product:
         """Move a WooCommerce product to the trash: only status=trash lists it, and its `updated` changes."""

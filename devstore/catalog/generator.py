@@ -96,7 +96,7 @@ class Generator:
         created, updated = _time(row.created), _time(row.updated)
         cents = rng.randrange(299, 24_999)
         images = tuple(
-            Image(id=self.ids.image(index, number), alt=f"{adjective} {noun}, view {number + 1}")
+            Image(id=self.ids.image(index, number), alt=f"{adjective} {noun}, view {number + 1}", changed=created)
             for number in range(rng.choice((1, 1, 2, 3, 5)))
         )
         product = Product(

@@ -46,6 +46,13 @@ class Image:
 
     id: int
     alt: str
+    changed: datetime
+    """When its picture was uploaded or replaced."""
+
+    @property
+    def changed_seconds(self) -> int:
+        """Since the epoch; BigCommerce and Shopify put them into the URL."""
+        return int(self.changed.timestamp())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,9 +78,15 @@ class Ellipse:
         return width * math.sqrt(1 - distance * distance) if abs(distance) < 1 else None
 
 
-def product_picture(image_id: int, product_type: str) -> bytes:
-    """Return a PNG of 320 x 320 pixels, of a few kilobytes; equal for equal arguments."""
-    bits = splitmix64(0, image_id)
+def product_picture(image_id: int, product_type: str, *, replacement: int = 0) -> bytes:
+    """Return a PNG of 320 x 320 pixels, of a few kilobytes; equal for equal arguments.
+
+    Args:
+        image_id: decides the colours.
+        product_type: decides the shape.
+        replacement: other colours for each number; 0: the first picture.
+    """
+    bits = splitmix64(replacement, image_id)
     background = _BACKGROUNDS[bits % len(_BACKGROUNDS)]
     colour = _COLOURS[(bits >> 8) % len(_COLOURS)]
     shadow = Ellipse(colour=_shade(background, 0.86), centre=(0.5, 0.85), radii=(0.32, 0.035))

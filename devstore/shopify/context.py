@@ -11,6 +11,7 @@ from devstore.catalog.catalog import Catalog
 from devstore.catalog.model import Image, Product, Variant
 from devstore.shopify.bulk_jobs import BulkJobs
 from devstore.shopify.quirks import Quirks
+from devstore.shopify.scalars import image_url
 from devstore.shopify.webhooks import ShopifyWebhooks
 
 MAX_PAGE_SIZE = 250
@@ -32,8 +33,8 @@ class RequestContext:
     """None in a bulk operation, which cannot read them."""
     warnings: list[dict[str, object]] = field(default_factory=list)
 
-    def image_url(self, image_id: int) -> str:
-        return f"{self.site}/images/{image_id}.png"
+    def image_url(self, image: Image) -> str:
+        return image_url(self.site, image)
 
     def check_cursor(self, args: dict[str, Any]) -> None:
         """Raise GraphQLError when `args` has a cursor and Quirks.cursors_expire says that it has expired."""

@@ -89,7 +89,7 @@ def image_object(image: Image, info: Info) -> dict[str, Any]:
     context: RequestContext = info.context
     return {
         "id": gid("ImageSource", image.id),
-        "url": context.image_url(image.id),
+        "url": context.image_url(image),
         "altText": image.alt,
         "width": SIDE_PIXELS,
         "height": SIDE_PIXELS,

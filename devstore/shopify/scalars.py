@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
+from devstore.catalog.model import Image
+
 
 def gid(kind: str, number: int | str) -> str:
     """Return the global id of a numbered object."""
@@ -17,6 +19,11 @@ def parse_gid(text: str) -> tuple[str, int] | None:
     if not text.startswith("gid://shopify/") or not number.isdecimal():
         return None
     return head, int(number)
+
+
+def image_url(site: str, image: Image) -> str:
+    """Return the URL of a picture, which differs after the picture was replaced."""
+    return f"{site}/images/{image.id}.png?v={image.changed_seconds}"
 
 
 # A zone without daylight saving time, west of UTC, so that a value parsed in the shop's zone is off by five hours.

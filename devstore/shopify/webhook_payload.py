@@ -7,7 +7,7 @@ from typing import Any
 
 from devstore.catalog.model import Image, Product, Variant
 from devstore.catalog.pictures import SIDE_PIXELS
-from devstore.shopify.scalars import format_datetime, gid
+from devstore.shopify.scalars import format_datetime, gid, image_url
 
 MAX_VARIANTS = 100
 """Further variants are left out of a payload."""
@@ -109,10 +109,10 @@ def _image(product: Product, image: Image, position: int, site: str) -> dict[str
         "position": position,
         "product_id": product.id,
         "created_at": format_datetime(product.created),
-        "updated_at": format_datetime(product.created),
+        "updated_at": format_datetime(image.changed),
         "admin_graphql_api_id": gid("ProductImage", image.id),
         "width": SIDE_PIXELS,
         "height": SIDE_PIXELS,
-        "src": f"{site}/images/{image.id}.png",
+        "src": image_url(site, image),
         "variant_ids": [variant.id for variant in product.variants if variant.image_id == image.id],
     }

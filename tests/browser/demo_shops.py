@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from tests.browser.scripted_catalog import ScriptedCatalog, from_now, progress
 from tests.fakes.catalog_service import timestamp
+from tests.fakes.image_analyses import analyzed, failed, pending
 
 _PRODUCTS = (
     ("Linen Shirt", "Sand", "59.00", 42),
@@ -38,7 +39,7 @@ class DemoShops:
 
 
 def add_demo_shops(catalog: ScriptedCatalog, *, pictures: str = "") -> DemoShops:
-    """Add a healthy shop with items and issues, one whose sync runs, a broken one and a new one.
+    """Add a healthy shop with analyzed items and issues, one whose sync runs, a broken one and a new one.
 
     Args:
         catalog: where they are added.
@@ -47,7 +48,9 @@ def add_demo_shops(catalog: ScriptedCatalog, *, pictures: str = "") -> DemoShops
     healthy = catalog.add_shop("linen-and-oak.myshopify.com", name="Linen & Oak")
     catalog.connect(healthy, state=pb.ConnectionHealth.STATE_HEALTHY)
     catalog.fresh_as_of[healthy.shop_id] = from_now(-200)
-    catalog.add_items(healthy, demo_items(pictures))
+    items = demo_items(pictures)
+    analyze(catalog, healthy, items)
+    catalog.add_items(healthy, items)
     with_issues = _succeeded(catalog, healthy)
     running = catalog.add_shop("north-coast.myshopify.com", name="North Coast Outfitters")
     catalog.connect(running, state=pb.ConnectionHealth.STATE_HEALTHY)
@@ -105,6 +108,31 @@ def demo_items(pictures: str) -> list[pb.Item]:
     ]
     items[-1].delete_time.CopyFrom(timestamp(1_780_000_000))
     return items
+
+
+def analyze(catalog: ScriptedCatalog, shop: pb.Shop, items: list[pb.Item]) -> None:
+    """Switch an analyzer on for the shop, and give its items an analysis in each state."""
+    catalog.analyzers[f"{shop.platform}:{shop.domain}"] = ["image-quality"]
+    by_number = {
+        0: analyzed("0.87", description=_FINDING, attributes=_ATTRIBUTES),
+        1: pending(),
+        2: failed("IMAGE_NOT_FOUND", "the host answered HTTP 404"),
+        3: analyzed("0.52", category="Kitchen", subcategory="Mugs"),
+        4: analyzed("0.234"),
+        6: analyzed("0.995"),
+    }
+    for number, item in enumerate(items):
+        if not item.HasField("delete_time"):
+            catalog.analyses.put(item, *([by_number[number]] if number in by_number else []))
+
+
+_FINDING = "Sharp and bright, with little noise."
+_COMPONENTS = [
+    {"name": "resolution", "score": "1", "weight": "0.25", "measured": "1200 x 1200 px"},
+    {"name": "sharpness", "score": 0.914, "weight": 0.4, "measured": 312.5678},
+    {"name": "white_background", "score": "0.6", "weight": "0.35", "measured": None},
+]
+_ATTRIBUTES = {"components": _COMPONENTS, "width": 1200, "height": 1200}
 
 
 def _succeeded(catalog: ScriptedCatalog, shop: pb.Shop) -> pb.Sync:

@@ -136,7 +136,7 @@ async def scripted_system(
         settings: of the BFF, in addition to the usual ones.
     """
     catalog = ScriptedCatalog()
-    server = CatalogServer(catalog)
+    server = CatalogServer(catalog, analysis=catalog.analyses)
     await server.start()
     with open_directory("browser") as directory:
         (directory / "logs").mkdir()

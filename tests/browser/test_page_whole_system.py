@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from playwright.async_api import Browser, Page, expect
 
 from tests.browser.chromium import new_context, record_problems
 from tests.browser.scripted_system import BffProcess, bar, sign_in
-from tests.e2e.conftest import free_port
-from tests.e2e.small_system import DOMAIN, SmallSystem, small_system
+from tests.e2e.conftest import ROOT, free_port
+from tests.e2e.small_system import DOMAIN, SHOP, SmallSystem, small_system
 from tests.waiting import until_found
+
+WORKER = ROOT / "examples" / "analysis-worker" / "worker.py"
 
 
 @dataclass(kw_only=True)
@@ -87,6 +90,40 @@ async def test_a_sync_is_watched_while_its_replica_is_killed_and_replaced(chromi
         await expect(page.get_by_text("Live", exact=True)).to_be_visible()
         await expect(page.get_by_role("region", name="Sync", exact=True)).to_contain_text("Succeeded")
         await expect(bar(page)).to_have_attribute("aria-valuenow", "100")
+
+
+async def test_scores_of_a_real_worker_appear_on_the_pictures(chromium: Browser) -> None:
+    """The analyzer is switched on and its worker started while the page is open; nobody reloads it."""
+    async with whole_system(chromium, products=10, latency_ms=0) as whole:
+        page, system = whole.page, whole.system
+        await page.get_by_role("link", name=DOMAIN).click()
+        await page.get_by_role("button", name="Start the first sync").click()
+        await expect(page.get_by_role("region", name="Sync", exact=True)).to_contain_text("Succeeded")
+        await expect(page.get_by_text("Images analyzed")).to_have_count(0)
+        async with system.stub("catalog") as stub:
+            update = pb.UpdateShopRequest(shop=SHOP, update=pb.ShopUpdate(analyzers=["image-quality"]))
+            update.update_mask.paths.append("analyzers")
+            await stub.UpdateShop(update)
+        await system.processes.start("worker", str(WORKER), "browser-test", settings=worker_settings(system))
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await expect(page.get_by_text("Images analyzed")).to_be_visible()
+        await page.get_by_role("navigation", name="Shop").get_by_role("link", name="Catalog").click()
+        pending = page.get_by_role("navigation", name="Image analysis").get_by_role("link", name="Pending")
+        await expect(pending).to_have_text("Pending (0)")
+        badges = page.locator(".item-card .quality")
+        await expect(badges.first).to_have_text(re.compile(r"^Image quality \d+ of 100, (good|fair|poor)$"))
+        await page.locator(".item-card:has(.quality)").first.get_by_role("link").click()
+        findings = page.get_by_role("region", name="Image analysis")
+        await expect(findings.get_by_role("row").filter(has_text="Sharpness")).to_contain_text("of 128")
+
+
+def worker_settings(system: SmallSystem) -> dict[str, str]:
+    """Return the settings of the example worker, which may read the pictures of the devstore."""
+    return {
+        "CATALOG_ADDRESS": system.catalog_address("catalog"),
+        "IMAGE_HOSTS": system.store.partition("://")[2],
+        "IMAGE_CA_FILE": system.ca_file,
+    }
 
 
 async def first_picture_width(page: Page) -> int | None:

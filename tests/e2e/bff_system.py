@@ -29,11 +29,11 @@ STRANGER = "m-b"
 OTHER_DOMAIN = "other.myshopify.com"
 
 _CLIENT_KEY = "client-1:" + "c" * 43
-_SECRET = "bff:" + "s" * 43
+SERVICE_SECRET = "bff:" + "s" * 43
 _HANDOVER_KEY = ("platform-1", "h" * 43)
 _SESSION_KEY = "session-1:" + "e" * 43
 _ISSUER = "bff"
-CATALOG_SETTINGS = {"CLIENT_KEYS": _CLIENT_KEY, "CLIENT_ISSUER": _ISSUER, "SERVICE_SECRETS": _SECRET}
+CATALOG_SETTINGS = {"CLIENT_KEYS": _CLIENT_KEY, "CLIENT_ISSUER": _ISSUER, "SERVICE_SECRETS": SERVICE_SECRET}
 
 
 @dataclass(kw_only=True)
@@ -64,7 +64,9 @@ class BffSystem:
     @asynccontextmanager
     async def client(self, name: str = "catalog") -> AsyncIterator[CatalogClient]:
         """Yield a client of a replica of catalog_svc with all rights."""
-        async with CatalogClient(self.small.catalog_address(name), credentials=ServiceSecret(_SECRET)) as client:
+        async with CatalogClient(
+            self.small.catalog_address(name), credentials=ServiceSecret(SERVICE_SECRET)
+        ) as client:
             yield client
 
     async def shop_id(self, domain: str = DOMAIN) -> str:
@@ -108,7 +110,7 @@ def _bff_settings(small: SmallSystem, address: str, more: Mapping[str, str]) -> 
     return {
         "BFF_LISTEN_ADDRESS": address,
         "BFF_CATALOG_ADDRESS": small.catalog_address("catalog"),
-        "BFF_SERVICE_SECRET": _SECRET,
+        "BFF_SERVICE_SECRET": SERVICE_SECRET,
         "BFF_CLIENT_KEY": _CLIENT_KEY,
         "BFF_CLIENT_ISSUER": _ISSUER,
         "BFF_HANDOVER_KEYS": ":".join(_HANDOVER_KEY),

@@ -37,4 +37,4 @@ async def test_every_response_is_one_that_the_document_describes(tmp_path: Path)
         )  # fmt: skip
         output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()
-    assert "17 selected / 19 total" in output.decode()
+    assert "18 selected / 20 total" in output.decode()

@@ -46,6 +46,7 @@ async def test_the_demo_syncs_both_shops_completely_and_a_second_run_creates_not
         assert re.search(r"^Open http://127\.0\.0\.1:\d+ in a browser", out, re.MULTILINE)
         created = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) created", out)]
         assert sum(created) >= 5_000
+        assert int(re.findall(r"^Image quality: ([\d,]+) of", out, re.MULTILINE)[0].replace(",", "")) > 0
         code, out = await demo(directory)
         assert code == 0, out
         assert set(re.findall(r"SUCCEEDED.*?([\d,]+) created", out)) == {"0"}

@@ -66,6 +66,16 @@ async def test_a_watch_survives_drained_frozen_and_killed_replicas(client: Path)
         await run_node_tests(client, "services/replicas.test.js", **settings)
 
 
+async def test_a_worker_analyzes_every_image_although_a_replica_is_killed(client: Path) -> None:
+    names = ("one", "two")
+    async with small_system(products=200, latency_ms=0) as system:
+        await system.start_connector("connector")
+        for name in names:
+            await system.start_catalog(name)
+        replicas = {system.catalog_address(name): system.processes.pids[name] for name in names}
+        await run_node_tests(client, "services/analysis.test.js", REPLICAS=json.dumps(replicas))
+
+
 async def test_tls_mutual_tls_and_a_token_that_expires_during_a_watch(client: Path, tmp_path: Path) -> None:
     authority, other = Authority(tmp_path / "tls"), Authority(tmp_path / "other", "other")
     server = authority.issue("server", dns=("catalog.internal",))
@@ -153,8 +163,9 @@ async def test_the_packed_client_and_its_readme_work_in_another_project(
     assert "127.0.0.1:50051" in first
     (tmp_path / "first.ts").write_text(first.replace("127.0.0.1:50051", system.catalog_address))
     for number, code in enumerate(others):
-        # Others go on where the first one ends; they are only type-checked.
-        (tmp_path / f"other{number}.ts").write_text(first + code)
+        # They are only type-checked. Those without a client go on where the first one ends.
+        is_program = "createCatalogClient(" in code
+        (tmp_path / f"other{number}.ts").write_text(code if is_program else first + code)
     await run_checked(client / "node_modules/.bin/tsc", cwd=tmp_path)
     code, out = await run_until_shop_answers("node", "first.js", cwd=tmp_path)
     assert code == 0, out

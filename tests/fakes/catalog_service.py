@@ -9,7 +9,9 @@ from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import grpc
+from catalogsync.catalog.v1 import analysis_pb2
 from catalogsync.catalog.v1 import catalog_service_pb2 as catalog
+from catalogsync.catalog.v1.analysis_service_pb2_grpc import add_AnalysisServiceServicer_to_server
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
     CatalogServiceServicer,
     add_CatalogServiceServicer_to_server,
@@ -20,6 +22,9 @@ from catalogsync_common.failure import Failure, InvalidRequest, Resource
 from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.server import Health
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from tests.fakes.analysis_service import FakeAnalysis
+from tests.fakes.image_analyses import ImageAnalyses
 
 ENDED = (catalog.Sync.STATE_SUCCEEDED, catalog.Sync.STATE_FAILED, catalog.Sync.STATE_CANCELLED)
 Context = Any
@@ -54,6 +59,10 @@ class FakeCatalog(CatalogServiceServicer):
         """By name of the shop."""
         self.deletions: dict[str, catalog.ShopDeletion] = {}
         """By id of the shop."""
+        self.analyzers: dict[str, list[str]] = {}
+        """Those that are switched on, by name of the shop."""
+        self.analyses = ImageAnalyses(self)
+        """Of the images of items; served beside this servicer if it is given to the server."""
         self.audits: dict[str, catalog.CatalogAudit] = {}
         """The result of the next audits, by name of the shop."""
         self.last_audits: dict[str, catalog.AuditSummary] = {}
@@ -199,6 +208,8 @@ class FakeCatalog(CatalogServiceServicer):
             schedule=self._schedule(request.shop),
             last_audit=self.last_audits.get(_key(_registered(request.shop))),
         )
+        if self.analyzers_of(request.shop):
+            _count_states(response, items)
         for sync in self._of_shop(request.shop):
             (response.last_finished_sync if sync.state in ENDED else response.active_sync).CopyFrom(sync)
             if sync.state == catalog.Sync.STATE_SUCCEEDED:
@@ -278,6 +289,8 @@ class FakeCatalog(CatalogServiceServicer):
                 setattr(shop, path, getattr(update, path))
             elif path == "paused":
                 schedule.paused = update.paused
+            elif path == "analyzers":
+                self.analyzers[_key(shop)] = list(update.analyzers)
             else:
                 getattr(schedule, path).CopyFrom(getattr(update, path))
                 is_default = not update.HasField(cast("Any", path))
@@ -344,6 +357,10 @@ class FakeCatalog(CatalogServiceServicer):
 
     async def ListItems(self, request: catalog.ListItemsRequest, context: Context) -> catalog.ListItemsResponse:
         self._record("ListItems", request, context)
+        if request.analysis_state and (
+            request.text or request.sku or request.product_id or request.include_deleted
+        ):
+            raise InvalidRequest.of("analysis_state", "no other filter beside it")
         items = self._items(request.shop)
         position = max((item.feed_position for item in items), default=0)
         self._check_position(request, position)
@@ -473,6 +490,18 @@ class FakeCatalog(CatalogServiceServicer):
             metadata = {"position": str(position), "floor": str(floor), "incarnation": self.incarnation}
             raise FailureWithReason("POSITION_EXPIRED", "list again without a position", metadata=metadata)
 
+    def items_of(self, shop: catalog.ShopRef) -> list[catalog.Item]:
+        """Return the items of a shop, deleted ones included."""
+        return self._items(shop)
+
+    def analyzers_of(self, shop: catalog.ShopRef) -> Sequence[str]:
+        """Return the analyzers that are switched on for a shop."""
+        return self.analyzers.get(_key(self._shop(shop) if shop.shop_id else shop), ())
+
+    def record(self, method: str, request: Any, context: Context) -> None:
+        """Record a call of AnalysisService as one of this service."""
+        self._record(method, request, context)
+
     def _record(self, method: str, request: Any, context: Context) -> None:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         self.requests.append((method, request, metadata))
@@ -520,6 +549,7 @@ class FakeCatalog(CatalogServiceServicer):
             connection=self.connections.get(_key(shop)),
             schedule=self._schedule(shop),
             webhooks=self.webhooks.get(_key(shop)),
+            analyzers=self.analyzers.get(_key(shop), ()),
         )
         details.create_time.CopyFrom(timestamp(1_700_000_000))
         return details
@@ -540,10 +570,13 @@ class FakeCatalog(CatalogServiceServicer):
 
 
 class CatalogServer:
-    """Serves a FakeCatalog on a port that stays the same when the server is killed and started again."""
+    """Serves a FakeCatalog and a FakeAnalysis on a port that stays the same when the server is started again."""
 
-    def __init__(self, fake: FakeCatalog, *, access: CallAccess | None = None) -> None:
+    def __init__(
+        self, fake: FakeCatalog, *, analysis: FakeAnalysis | None = None, access: CallAccess | None = None
+    ) -> None:
         self.fake = fake
+        self.analysis = analysis or FakeAnalysis()
         self.port = 0
         self._access = access
         self._drain = Drain()
@@ -557,6 +590,7 @@ class CatalogServer:
         interceptor = CallInterceptor(access=self._access)
         self._server = grpc.aio.server(interceptors=(interceptor,), options=(("grpc.so_reuseport", 0),))
         add_CatalogServiceServicer_to_server(self.fake, self._server)
+        add_AnalysisServiceServicer_to_server(self.analysis, self._server)
         health = Health(("catalogsync.catalog.v1.CatalogService",), drain=self._drain)
         health.register(self._server)
         await health.set_serving(True)
@@ -590,11 +624,20 @@ def _page(records: Sequence[R], size: int, token: str) -> tuple[Sequence[R], str
     return records[start : start + size], str(start + size) if start + size < len(records) else ""
 
 
+def _count_states(response: catalog.GetStatusResponse, items: Sequence[catalog.Item]) -> None:
+    states = [item.analysis.state for item in items]
+    response.analysis.pending_item_count = states.count(analysis_pb2.ANALYSIS_STATE_PENDING)
+    response.analysis.analyzed_item_count = states.count(analysis_pb2.ANALYSIS_STATE_ANALYZED)
+    response.analysis.failed_item_count = states.count(analysis_pb2.ANALYSIS_STATE_FAILED)
+    response.analyzed_item_count = response.analysis.analyzed_item_count
+
+
 def _matches(item: catalog.Item, request: catalog.ListItemsRequest) -> bool:
     return (
         (not request.sku or item.sku == request.sku)
         and (not request.product_id or item.product_id == request.product_id)
         and request.text.lower() in f"{item.product_title} {item.title}".lower()
         and item.feed_position > request.after_position
+        and request.analysis_state in (0, item.analysis.state)
         and (request.include_deleted or not item.HasField("delete_time"))
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-from catalogsync.catalog.v1 import catalog_service_pb2
+from catalogsync.catalog.v1 import analysis_service_pb2, catalog_service_pb2
 from catalogsync.connector.v1 import connector_service_pb2
 from catalogsync_common.auth.access_rules import AccessRule, path_of, rule_of
 from catalogsync_common.status import ReceivedFailure, read_failure
@@ -19,6 +19,7 @@ from tests.waiting import TIMEOUT_SECONDS
 
 _SERVICES: Final = (
     catalog_service_pb2.DESCRIPTOR.services_by_name["CatalogService"],
+    analysis_service_pb2.DESCRIPTOR.services_by_name["AnalysisService"],
     connector_service_pb2.DESCRIPTOR.services_by_name["ConnectorService"],
 )
 
@@ -36,6 +37,11 @@ class Method:
     def service(self) -> str:
         """The name of its service, without package."""
         return str(self.descriptor.containing_service.name)
+
+    @property
+    def is_of_catalog(self) -> bool:
+        """Whether catalog_svc serves it."""
+        return self.service != "ConnectorService"
 
     @property
     def rule(self) -> AccessRule:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from catalogsync.connector.v1 import connector_service_pb2 as connector
 from catalogsync.errors.v1 import issue_reason_pb2
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from catalog_svc.domain.analysis import SubmittedResult, TaskFailure, Worker
 from catalog_svc.domain.schedule import ScheduleDefaults
-from catalog_svc.domain.shop import Shop, ShopKey
+from catalog_svc.domain.shop import Shop, ShopChange, ShopField, ShopKey
 from catalog_svc.domain.sync import Sync
+from catalog_svc.storage.analysis_tasks import AnalysisTaskStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shop_directory import ShopDirectoryStore
-from tests.fakes.product_source import MemorySource, product
+from tests.fakes.product_source import MemorySource
+from tests.integration.catalog_svc.analyzing import ANALYZER, pictured, result
 from tests.integration.catalog_svc.conftest import CatalogWorld
 
 KEYS: Final = {
@@ -55,7 +59,14 @@ async def store_shop(engine: AsyncEngine, merchant: str) -> Sync:
         await world.supervisor(source).run(await world.claim())
         return await world.syncs.get(created.sync_id)
 
-    source = MemorySource([product(str(n), items=2, title=f"Shirt of {merchant}", sku="S") for n in range(6)])
+    await directory.update(
+        await _stored(world, key),
+        ShopChange(fields=frozenset({ShopField.ANALYZERS}), analyzers=(ANALYZER,)),
+        ScheduleDefaults(),
+    )
+    source = MemorySource(
+        [pictured(str(n), f"{merchant}{n}", "", title=f"Shirt of {merchant}", sku="S") for n in range(6)]
+    )
     source.display_name = merchant
     source.issues = [
         connector.RecordIssue(
@@ -63,6 +74,7 @@ async def store_shop(engine: AsyncEngine, merchant: str) -> Sync:
         )
     ]
     finished = await sync(source)
+    await _analyze(world, finished.shop, merchant)
     # One that was stopped leaves seen ids, and the deletion of a product a tombstone.
     await world.commands.cancel((await world.create_sync(key)).sync_id)
     values = {"shop_id": finished.shop.shop_id, "pass_id": finished.sync_id}
@@ -93,3 +105,31 @@ async def store_shop(engine: AsyncEngine, merchant: str) -> Sync:
         merchant=merchant,
     )
     return finished
+
+
+async def _stored(world: CatalogWorld, key: ShopKey) -> Shop:
+    shop = await world.shops.find(key)
+    assert shop is not None
+    return shop
+
+
+async def _analyze(world: CatalogWorld, shop: Shop, merchant: str) -> None:
+    """Analyze images of the shop: one has a result, one is dead, and the others wait."""
+    tasks = AnalysisTaskStore(Database(world.engine), write_ttl=timedelta(minutes=1))
+    worker = Worker(
+        worker_id=merchant,
+        analyzer=ANALYZER,
+        model_version="1",
+        max_in_flight=2,
+        lease_duration=timedelta(minutes=1),
+    )
+    analyzed, dead = (await tasks.lease(worker, shop.shop_id, limit=2)).tasks
+    gone = TaskFailure(reason="IMAGE_NOT_FOUND", message=merchant, permanent=True)
+    found = replace(result(), description=merchant)
+    await tasks.submit(
+        shop.shop_id,
+        [
+            SubmittedResult(lease=analyzed.lease, outcome=found),
+            SubmittedResult(lease=dead.lease, outcome=gone),
+        ],
+    )

@@ -17,8 +17,8 @@ from tests.security.target import Metadata, Target, TargetShop
 
 Shops = tuple[TargetShop, TargetShop]
 
-CATALOG_METHODS = [method for method in METHODS if method.service == "CatalogService"]
-CONNECTOR_METHODS = [method for method in METHODS if method.service == "ConnectorService"]
+CATALOG_METHODS = [method for method in METHODS if method.is_of_catalog]
+CONNECTOR_METHODS = [method for method in METHODS if not method.is_of_catalog]
 CLIENT_METHODS = [method for method in CATALOG_METHODS if PrincipalKind.CLIENT in method.rule.principals]
 SHOP_METHODS = [method for method in CLIENT_METHODS if method.rule.shop_field]
 DENIED = {"UNAUTHENTICATED", "TOKEN_EXPIRED", "PERMISSION_DENIED"}
@@ -33,6 +33,9 @@ def requests_of(method: Method, shop: TargetShop) -> list[Message]:
         "GetProduct": {"product_id": shop.product_id},
         "GetItem": {"item_id": shop.item_id},
         "RegisterShop": {"platform": shop.platform, "domain": shop.domain},
+        "GetAnalysis": {"item_id": shop.item_id},
+        "ListAnalyses": {"analyzer": "quality"},
+        "RequeueTasks": {"analyzer": "quality", "dead": True},
         "UpdateShop": {"update": pb.ShopUpdate(), "update_mask": {"paths": ["paused"]}},
     }
     more = by_method.get(str(method), {})

@@ -124,7 +124,7 @@ async def test_the_running_services_accept_none_of_them(
     async def reason_of(number: int, token: str) -> str:
         """Call the method whose turn it is."""
         method = METHODS[number % len(METHODS)]
-        channel = catalog_channel if method.service == "CatalogService" else connector_channel
+        channel = catalog_channel if method.is_of_catalog else connector_channel
         async with free:
             result = await method.call(channel, b"", bearer(token))
         return result.reason if isinstance(result, ReceivedFailure) else "accepted"

@@ -19,6 +19,7 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, MultipleResultsFound
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from catalog_svc.domain.analysis import AnalysisFilter, AnalysisState
 from catalog_svc.domain.catalog_reads import ItemFilter, ProductFilter
 from catalog_svc.domain.change_feed import ChangeFilter, ChangeKind, ChangeRecord
 from catalog_svc.domain.ids import new_shop_id
@@ -26,6 +27,7 @@ from catalog_svc.domain.item_feed import FeedPage
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopChange, ShopField
 from catalog_svc.domain.status import ShopFilter
+from catalog_svc.storage.analyses import AnalysisStore
 from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.item_feed import ItemFeedStore
@@ -38,6 +40,7 @@ from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.storage.tenant import enter_shops
+from tests.integration.catalog_svc.analyzing import ANALYZER
 from tests.security.stored_shops import KEYS, StoredShop, TwoShops
 
 DEFAULTS: Final = ScheduleDefaults()
@@ -84,11 +87,17 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
     items, products = ItemStore(database), ProductStore(database)
     few_items, few_products = ItemStore(database, text_window=1), ProductStore(database, text_window=1)
     feeds, changes = ItemFeedStore(database), ChangeFeedStore(database)
+    analyses = AnalysisStore(database)
+    states = (AnalysisState.ANALYZED, AnalysisState.PENDING, AnalysisState.FAILED)
+    analysis_filters = [AnalysisFilter(analyzer=ANALYZER, state=state) for state in states]
     own, sync_id = ShopFilter(merchant_id=merchant), stored.finished.sync_id
     rare = ProductFilter(text="of m", include_deleted=True)
 
     def list_items(which: ItemFilter, store: ItemStore = items) -> Read:
         return lambda: store.page(shop, which, after=None, limit=100)
+
+    def list_analyses(which: AnalysisFilter) -> Read:
+        return lambda: analyses.page(shop, which, after=None, limit=100)
 
     async def list_changes() -> FeedPage:
         snapshot = await feeds.page(shop, None, limit=100)
@@ -107,7 +116,10 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
 
     lists = {
         f"items.page({which})": list_items(which)
-        for which in (ItemFilter(), ItemFilter(sku="S"), ItemFilter(product_id="1"), ItemFilter(after_position=1))
+        for which in (
+            *(ItemFilter(), ItemFilter(sku="S"), ItemFilter(product_id="1"), ItemFilter(after_position=1)),
+            ItemFilter(analysis_state=AnalysisState.PENDING),
+        )
     }
     return lists | {
         "shops.find(key)": lambda: shops.find(key),
@@ -132,6 +144,10 @@ def reads_of(engine: AsyncEngine, stored: StoredShop, merchant: str) -> Mapping[
         "products.get": lambda: products.get(shop, "1"),
         "products.page": lambda: products.page(shop, ProductFilter(), after="", limit=100),
         "products.page(rare text)": lambda: few_products.page(shop, rare, after="", limit=100),
+        "analyses.of_item": lambda: analyses.of_item(shop, "0-1"),
+        **{f"analyses.page({which.state})": list_analyses(which) for which in analysis_filters},
+        "analyses.dead": lambda: analyses.dead(shop, "", after=None, limit=100),
+        "analyses.dead(analyzer)": lambda: analyses.dead(shop, ANALYZER, after=None, limit=100),
         "status": lambda: StatusStore(database).get(shop, DEFAULTS),
     }
 

@@ -3,6 +3,7 @@
 /** @typedef {import("./data/types.js").Money} Money */
 
 const NUMBER = new Intl.NumberFormat();
+const MEASURED = new Intl.NumberFormat(undefined, { maximumFractionDigits: 3 });
 const ONE_DIGIT = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const TIME_OF_DAY = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const DATE_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -13,6 +14,11 @@ const DAY = 86_400;
 /** @param {number} count */
 export function formatCount(count) {
   return NUMBER.format(count);
+}
+
+/** @param {number} value A measured one: with at most three digits after the point. */
+export function formatNumber(value) {
+  return MEASURED.format(value);
 }
 
 /**

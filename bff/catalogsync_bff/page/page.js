@@ -28,7 +28,7 @@ export class Page {
     this.rerender = rerender;
     this.isStaleAnnounced = false;
     this.staleTimer = 0;
-    this.state = new CatalogState(api);
+    this.state = new CatalogState(api, (shopId) => "shopId" in this.route && this.route.shopId === shopId);
     this.actions = new Actions(this.state, rerender);
     this.resources = new ResourceCache(rerender);
     this.state.subscribe((change) => this.handleChange(change));
@@ -37,6 +37,7 @@ export class Page {
   /** @param {Change} change */
   handleChange(change) {
     if (change.kind === "sync") this.handleSync(change.sync, change.before);
+    if (change.kind === "analysis") this.invalidateItems(change.shopId);
     if (change.kind === "connection") this.announceConnection();
     this.rerender();
   }
@@ -64,12 +65,17 @@ export class Page {
     if (isNewState && this.state.isCaughtUp) this.resources.invalidate(`syncs ${sync.shop.shop_id} `);
     if (before !== null && hasEnded(sync) && !hasEnded(before)) {
       this.resources.invalidate(`issues ${sync.sync_id} `);
-      for (const kind of ["items", "item", "product"]) this.resources.invalidate(`${kind} ${sync.shop.shop_id} `);
+      this.invalidateItems(sync.shop.shop_id);
     }
     if (before === null || !this.isShown(sync)) return;
     if (isNewState || Boolean(before.waiting) !== Boolean(sync.waiting)) this.announceState(sync);
     else if (!hasEnded(sync))
       this.announcer.announceProgress(() => `${shopName(sync.shop)}: ${progressText(sync)}`);
+  }
+
+  /** @param {string} shopId */
+  invalidateItems(shopId) {
+    for (const kind of ["items", "item", "product", "analysis"]) this.resources.invalidate(`${kind} ${shopId} `);
   }
 
   /** @param {Sync} sync */

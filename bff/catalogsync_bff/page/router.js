@@ -5,7 +5,7 @@
  *   | {name: "sync", shopId: string, syncId: string, page: string} | {name: "settings", shopId: string}
  *   | {name: "catalog", shopId: string, filter: CatalogFilter} | {name: "item", shopId: string, itemId: string}
  *   | {name: "product", shopId: string, productId: string} | {name: "unknown"}} Route
- * @typedef {{text: string, sku: string, deleted: boolean, page: string}} CatalogFilter
+ * @typedef {{text: string, sku: string, deleted: boolean, analysis: string, page: string}} CatalogFilter
  */
 
 import { withQuery } from "./data/api.js";
@@ -54,6 +54,7 @@ function parseFilter(parameters) {
     text: parameters.get("text") ?? "",
     sku: parameters.get("sku") ?? "",
     deleted: parameters.get("deleted") === "1",
+    analysis: parameters.get("analysis") ?? "",
     page: parameters.get("page") ?? "",
   };
 }
@@ -70,8 +71,8 @@ export const links = {
   /** @param {string} shopId */
   settings: (shopId) => `${links.shop(shopId)}/settings`,
   /** @param {string} shopId @param {Partial<CatalogFilter>} [filter] */
-  catalog: (shopId, { text = "", sku = "", deleted = false, page = "" } = {}) =>
-    withQuery(`${links.shop(shopId)}/catalog`, { text, sku, deleted: deleted ? "1" : "", page }),
+  catalog: (shopId, { text = "", sku = "", deleted = false, analysis = "", page = "" } = {}) =>
+    withQuery(`${links.shop(shopId)}/catalog`, { text, sku, deleted: deleted ? "1" : "", analysis, page }),
   /** @param {string} shopId @param {string} itemId */
   item: (shopId, itemId) => `${links.shop(shopId)}/items/${encodeURIComponent(itemId)}`,
   /** @param {string} shopId @param {string} productId */

@@ -124,6 +124,34 @@ const REASONS = new Map(
       problem: "You may look at this shop, but not change it.",
       advice: "Ask the owner of the account.",
     },
+    IMAGE_NOT_FOUND: {
+      problem: "There is no image at its address.",
+      advice: "Upload the image in the shop again.",
+    },
+    DOWNLOAD_FAILED: {
+      problem: "The image could not be loaded.",
+      advice: "Check that the image can be opened in the shop.",
+    },
+    ADDRESS_FORBIDDEN: {
+      problem: "The image is not at a public address.",
+      advice: "Upload the image in the shop itself.",
+    },
+    IMAGE_UNREADABLE: {
+      problem: "The file is not an image that can be read.",
+      advice: "Replace it in the shop, for example by a JPEG or a PNG.",
+    },
+    IMAGE_TOO_LARGE: {
+      problem: "The image is too large to be analyzed.",
+      advice: "Replace it in the shop by a smaller one.",
+    },
+    LEASE_EXPIRED: {
+      problem: "The analysis broke off each time.",
+      advice: "Ask your support to queue it again.",
+    },
+    TIMED_OUT: {
+      problem: "The analysis took too long.",
+      advice: "A smaller image may help.",
+    },
     CATALOG_UNAVAILABLE: {
       problem: "The catalog service does not answer.",
       advice: "This page tries again by itself.",

@@ -7,6 +7,7 @@ from typing import Final
 
 from aiohttp import web
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.analysis_pb2 import AnalysisState
 
 from catalogsync_bff.callers import CALLER
 from catalogsync_bff.envelope import data_response, page_response
@@ -37,6 +38,12 @@ class CatalogRoutes:
         return (
             Route(method="GET", path=f"{shop}/items", handler=self.list_items, operation=_ITEMS),
             Route(method="GET", path=f"{shop}/items/{{item_id}}", handler=self.get_item, operation=_ITEM),
+            Route(
+                method="GET",
+                path=f"{shop}/items/{{item_id}}/analysis",
+                handler=self.get_analysis,
+                operation=_ANALYSIS,
+            ),
             Route(method="GET", path=f"{shop}/products", handler=self.list_products, operation=_PRODUCTS),
             Route(
                 method="GET", path=f"{shop}/products/{{product_id}}", handler=self.get_product, operation=_PRODUCT
@@ -45,13 +52,15 @@ class CatalogRoutes:
 
     async def list_items(self, request: web.Request) -> web.Response:
         """List the items of a shop."""
-        query = query_of(request, "text", "sku", "product_id", "include_deleted", "page_size", "page_token")
+        query = query_of(request, *_ITEMS.query)
+        state = query.enum("analysis_state", AnalysisState.DESCRIPTOR)
         message = pb.ListItemsRequest(
             shop=shop_ref(request),
             text=query.text("text"),
             sku=query.text("sku"),
             product_id=query.text("product_id"),
             include_deleted=query.boolean("include_deleted"),
+            analysis_state=AnalysisState.ValueType(state),
             page_size=query.integer("page_size", most=_MAX_ITEMS),
             page_token=query.text("page_token"),
         )
@@ -70,6 +79,12 @@ class CatalogRoutes:
         query_of(request).check()
         item = await request[CALLER].catalog.get_item(shop_ref(request), request.match_info["item_id"])
         return data_response(request, to_json(item))
+
+    async def get_analysis(self, request: web.Request) -> web.Response:
+        """Return the analyses of an item's image, whole."""
+        query_of(request).check()
+        found = await request[CALLER].catalog.get_analysis(shop_ref(request), request.match_info["item_id"])
+        return data_response(request, to_json(found))
 
     async def list_products(self, request: web.Request) -> web.Response:
         """List the products of a shop with their items."""
@@ -120,6 +135,10 @@ _ITEMS: Final = Operation(
         "sku": {"type": "string"},
         "product_id": {"type": "string"},
         "include_deleted": {"type": "boolean"},
+        "analysis_state": {
+            "enum": [name.removeprefix("ANALYSIS_STATE_") for name, number in AnalysisState.items() if number],
+            "description": "The state of the analysis of the image. Only with page_size and page_token.",
+        },
         **_page_query(_MAX_ITEMS),
     },
     response=list_of("Item"),
@@ -130,6 +149,12 @@ _ITEM: Final = Operation(
     operation_id="getItem",
     summary="Return an item, also if it is deleted.",
     response=ref("Item"),
+    errors=(404,),
+)
+_ANALYSIS: Final = Operation(
+    operation_id="getItemAnalysis",
+    summary="Return the analyses of an item's image with all findings, one of each analyzer of the shop.",
+    response=ref("ItemAnalyses"),
     errors=(404,),
 )
 _PRODUCTS: Final = Operation(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import click
+from catalogsync.catalog.v1.analysis_pb2 import AnalysisState
 from catalogsync.catalog.v1.catalog_service_pb2 import Item, ListItemsRequest
 from catalogsync_client import ShopName
 
+from catalogsync_cli.analysis_text import item_analysis_text
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.commands.follow_items import follow
@@ -32,6 +34,10 @@ from catalogsync_cli.output import (
 from catalogsync_cli.shop import SHOP
 
 _MAX_PAGE_SIZE = 1000
+_ANALYSIS_STATES = {
+    name.removeprefix("ANALYSIS_STATE_").lower().replace("_", "-"): number
+    for name, number in AnalysisState.items()
+}
 
 
 class _ListByDefault(click.Group):
@@ -56,6 +62,11 @@ items.add_command(follow)
 @click.option("--product", default="", metavar="ID", help="Match the platform's product id.")
 @click.option("--text", default="", help="Match part of a title, at least 3 characters, ignoring case.")
 @click.option("--deleted", is_flag=True, help="Include deleted items.")
+@click.option(
+    "--analysis-state",
+    type=click.Choice(tuple(_ANALYSIS_STATES)[1:], case_sensitive=False),
+    help="List only items whose image is in this state of analysis; no other filter may be given with it.",
+)
 @click.option("--limit", type=LIMIT, default=50, show_default=True, help="Maximum number of items to list.")
 @command_options
 def list_items(
@@ -64,15 +75,19 @@ def list_items(
     product: str,
     text: str,
     deleted: bool,
+    analysis_state: str | None,
     limit: int,
 ) -> ExitCode:
     """List items of SHOP that match all filters."""
+    if analysis_state and (sku or product or text or deleted):
+        raise click.UsageError("--analysis-state excludes --sku, --product, --text and --deleted")
     request = ListItemsRequest(
         shop=shop.for_catalog(),
         sku=sku,
         product_id=product,
         text=text,
         include_deleted=deleted,
+        analysis_state=_ANALYSIS_STATES[analysis_state or "unspecified"],
     )
     return run(_items(request, limit, current_options()), current_options())
 
@@ -137,6 +152,7 @@ def _product_fields(found: Item) -> Iterator[tuple[str, str]]:
     yield "Vendor", found.vendor
     yield "Type", found.product_type
     yield "Image", found.image_url
+    yield "Analysis", item_analysis_text(found.analysis)
     yield "Page", found.product_url
     yield "Changed at source", time_text(found, "source_update_time")
     yield "First stored", time_text(found, "create_time")

@@ -109,7 +109,7 @@ async def _list(request: ListShopsRequest, limit: int, options: Options) -> Exit
             max_page_size=_MAX_PAGE_SIZE,
             columns=_SHOP_COLUMNS,
             row=_shop_row,
-            more_columns=("CURRENCY", "REGISTERED", "PLATFORM ID"),
+            more_columns=("CURRENCY", "REGISTERED", "PLATFORM ID", "ANALYZERS"),
             more_cells=_more_shop_cells,
         )
         return await listing.print(limit, output=options.output)
@@ -129,14 +129,19 @@ def _shop_row(details: ShopDetails) -> tuple[str, ...]:
 
 def _more_shop_cells(details: ShopDetails) -> tuple[str, ...]:
     shop = details.shop
-    return shop.currency_code or "-", time_text(details, "create_time"), shop.platform_shop_id or "-"
+    return (
+        shop.currency_code or "-",
+        time_text(details, "create_time"),
+        shop.platform_shop_id or "-",
+        ", ".join(details.analyzers) or "-",
+    )
 
 
 @shops.command()
 @click.argument("shop", type=SHOP_REF)
 @command_options
 def show(shop: ShopRef) -> ExitCode:
-    """Show SHOP with its connection, its schedule, and other domains of the same store."""
+    """Show SHOP with its connection, its schedule, its analyzers, and other domains of the same store."""
 
     async def work(options: Options) -> ExitCode:
         async with open_catalog(options) as client:
@@ -149,21 +154,29 @@ def show(shop: ShopRef) -> ExitCode:
 @click.argument("shop", type=SHOP_REF)
 @click.option("--merchant", metavar="ID", help='Set your id of the merchant that owns the shop; "": none.')
 @click.option("--name", metavar="TEXT", help='Set your name of the shop; "": its name on the platform.')
+@click.option(
+    "--analyzer",
+    "analyzers",
+    multiple=True,
+    metavar="NAME",
+    help='Switch this analyzer of images on, and those off that are not given; may be repeated; "": none.',
+)
 @command_options
-def update(shop: ShopRef, merchant: str | None, name: str | None) -> ExitCode:
-    """Change the merchant or the name of SHOP.
+def update(shop: ShopRef, merchant: str | None, name: str | None, analyzers: tuple[str, ...]) -> ExitCode:
+    """Change the merchant, the name or the analyzers of SHOP.
 
     What is not given stays unchanged. The schedule is changed by the command schedule.
     """
-    given = {"merchant_id": merchant, "display_name": name}
+    given = {"merchant_id": merchant, "display_name": name, "analyzers": analyzers or None}
     paths = [path for path, value in given.items() if value is not None]
     if not paths:
-        raise click.UsageError("give --merchant or --name")
-    request = UpdateShopRequest(
-        shop=shop,
-        update=ShopUpdate(merchant_id=merchant or "", display_name=name or ""),
-        update_mask=FieldMask(paths=paths),
+        raise click.UsageError("give --merchant, --name or --analyzer")
+    if "" in analyzers and len(analyzers) > 1:
+        raise click.UsageError('--analyzer "" excludes other analyzers')
+    update = ShopUpdate(
+        merchant_id=merchant or "", display_name=name or "", analyzers=[each for each in analyzers if each]
     )
+    request = UpdateShopRequest(shop=shop, update=update, update_mask=FieldMask(paths=paths))
 
     async def work(options: Options) -> ExitCode:
         async with open_catalog(options) as client:

@@ -75,6 +75,7 @@ def details_fields(details: ShopDetails) -> list[tuple[str, str]]:
         ("Webhooks", webhooks_text(details.webhooks)),
         ("Last webhook", time_text(details.webhooks, "last_delivery_time")),
         *schedule_fields(details.schedule),
+        ("Analyzers", ", ".join(details.analyzers)),
         *(("Same store as", shop_id) for shop_id in details.same_store_shop_ids),
         ("Registered", time_text(details, "create_time")),
         ("Changed", time_text(details, "update_time")),

@@ -7,6 +7,7 @@ from catalogsync.catalog.v1.catalog_service_pb2 import GetStatusResponse
 from catalogsync.connector.v1.connector_service_pb2 import CheckShopResponse, Platform
 from catalogsync_client import ShopName
 
+from catalogsync_cli.analysis_text import counts_text
 from catalogsync_cli.client import open_catalog, open_connector
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.commands.shop_fields import connection_text, schedule_fields
@@ -102,13 +103,13 @@ async def _status(shop: ShopName, options: Options) -> ExitCode:
 def status_fields(response: GetStatusResponse) -> list[tuple[str, str]]:
     """Return the status of a shop as names and values."""
     shop = response.shop
-    analyzed = f", {response.analyzed_item_count:,} analyzed" if response.HasField("analyzed_item_count") else ""
     return [
         ("Shop", str(ShopName.of(shop))),
         ("Name", shop.display_name),
         ("Currency", shop.currency_code),
         ("Products", f"{response.product_count:,}"),
-        ("Items", f"{response.item_count:,}, {response.item_with_image_count:,} with an image{analyzed}"),
+        ("Items", f"{response.item_count:,}, {response.item_with_image_count:,} with an image"),
+        ("Analysis", counts_text(response.analysis) if response.HasField("analysis") else ""),
         ("Up to date as of", time_text(response, "fresh_as_of_time") or "no complete sync yet"),
         ("Last full read as of", time_text(response, "full_as_of_time") or "no full sync yet"),
         *(("Note", note) for note in response.notes),

@@ -3,6 +3,8 @@
 from catalogsync_common.call_context import correlated
 from catalogsync_common.client_tls import ClientTls, ClientTlsInvalid
 
+from catalogsync_client.analysis import AnalysisWorker, WorkerCounts
+from catalogsync_client.analyzer import Analyzer, TaskFailed
 from catalogsync_client.blocking import BlockingCatalogClient
 from catalogsync_client.client import CatalogClient
 from catalogsync_client.connector import ConnectorClient
@@ -30,6 +32,8 @@ from catalogsync_client.shop import ShopLike, ShopName, shop_ref, shop_ref_text
 from catalogsync_client.sync_state import SyncNotSuccessful, error_info, has_ended
 
 __all__ = [
+    "AnalysisWorker",
+    "Analyzer",
     "BearerToken",
     "BlockingCatalogClient",
     "CallTimedOut",
@@ -52,10 +56,12 @@ __all__ = [
     "ShopLike",
     "ShopName",
     "SyncNotSuccessful",
+    "TaskFailed",
     "TokenFile",
     "TokenProvider",
     "TokenUnavailable",
     "UnexpectedError",
+    "WorkerCounts",
     "correlated",
     "error_info",
     "has_ended",

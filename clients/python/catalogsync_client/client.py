@@ -1,4 +1,4 @@
-"""The client of CatalogService."""
+"""The client of CatalogService and AnalysisService."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.client_tls import ClientTls
 from catalogsync_common.status import ReceivedFailure
 
+from catalogsync_client.analysis_calls import AnalysisCalls
 from catalogsync_client.caller import Caller
 from catalogsync_client.channel import open_catalog_channel
 from catalogsync_client.credentials import Credentials, NoCredentials
@@ -39,12 +40,13 @@ F = TypeVar("F", bound=FeedMessage)
 TRequest = TypeVar("TRequest")
 
 
-class CatalogClient:
-    """A client of CatalogService on one channel; an async context manager that closes the channel.
+class CatalogClient(AnalysisCalls):
+    """A client of CatalogService and AnalysisService on one channel; an async context manager that closes it.
 
     Every method raises CatalogSyncError. Requests and responses are the messages of
-    `catalogsync.catalog.v1.catalog_service_pb2`. Calls that are safe to repeat are repeated while the service is
-    unavailable; after TOKEN_EXPIRED a call is made once more with a renewed token. Streams resume by themselves.
+    `catalogsync.catalog.v1.catalog_service_pb2` and `analysis_service_pb2`. Calls that are safe to repeat are
+    repeated while the service is unavailable; after TOKEN_EXPIRED a call is made once more with a renewed token.
+    Streams resume by themselves.
 
     A client may be used by any number of tasks of one event loop.
     """
@@ -66,6 +68,7 @@ class CatalogClient:
             timeout_seconds: the time limit of every unary call; None: the default of the call, mostly 10 s.
         """
         self._channel = open_catalog_channel(address, tls=tls)
+        super().__init__(self._channel)
         self._stub = CatalogServiceStub(self._channel)
         self._caller = Caller(
             f"catalog_svc at {address}", credentials or NoCredentials(), timeout_seconds=timeout_seconds

@@ -145,6 +145,12 @@ class TextSearchUnavailable(ReasonedError):
     what_to_do = "Filter otherwise, or let the operator set up text search."
 
 
+class AnalyzerNotEnabled(ReasonedError):
+    """The shop does not use this analyzer."""
+
+    what_to_do = "Add the analyzer to the shop's `analyzers` with update_shop."
+
+
 class AuditAlreadyRunning(ReasonedError):
     """Another audit of the shop is running."""
 

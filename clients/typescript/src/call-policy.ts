@@ -1,6 +1,5 @@
 /** Deadlines and retries of each method, from the service config that all clients of the catalog share. */
 
-import { CatalogService } from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
 import { SERVICE_CONFIG } from "./gen/service_config.js";
 
 /** How often and when a failed call is made again. */
@@ -39,14 +38,12 @@ export const RETRY_THROTTLING: { readonly maxTokens: number; readonly tokenRatio
 const METHOD_CONFIGS: readonly MethodConfig[] = SERVICE_CONFIG.methodConfig;
 
 /**
- * Returns the policy of a method of CatalogService.
+ * Returns the policy of a method of CatalogService or AnalysisService, whose methods have different names.
  *
  * @param method - its name in the contract, "GetSync".
  */
 export function policyOf(method: string): CallPolicy {
-  const config = METHOD_CONFIGS.find(({ name }) =>
-    name.some((each) => each.service === CatalogService.typeName && each.method === method),
-  );
+  const config = METHOD_CONFIGS.find(({ name }) => name.some((each) => each.method === method));
   const retry = config?.retryPolicy;
   return {
     timeoutMs: config?.timeout === undefined ? undefined : milliseconds(config.timeout),

@@ -1,13 +1,18 @@
-/** The client of CatalogService: typed calls, pages as iterators, and watches that resume. */
+/** The client of CatalogService and AnalysisService: typed calls, pages as iterators, and watches that resume. */
 
-import type { Client } from "@connectrpc/connect";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 
 import { isLoopback, parseAddress } from "./address.js";
 import { CatalogTransport } from "./catalog-transport.js";
 import { type CredentialOptions, Credentials } from "./credentials.js";
 import { CatalogError } from "./errors.js";
+import type {
+  ImageAnalysis,
+  LeaseTasksRequestSchema,
+  LeaseTasksResponse,
+  RequeueTasksRequest,
+} from "./gen/catalogsync/catalog/v1/analysis_service_pb.js";
 import {
-  type CatalogService,
   type Item,
   type Product,
   type ShopDetails,
@@ -19,8 +24,10 @@ import {
   type WatchSyncsResponse,
 } from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
 import type {
+  AnalysisFilter,
   CallOptions,
   CatalogClientOptions,
+  DeadTaskFilter,
   FollowOptions,
   ItemFilter,
   PageOptions,
@@ -34,8 +41,9 @@ import type {
 } from "./options.js";
 import { TlsFiles } from "./replica.js";
 import { ReplicaSet } from "./replica-set.js";
+import { defined, pages, required, shopRef } from "./requests.js";
 import { ResumingStream, type StreamMessage, type StreamSource, type WatchOptions } from "./resuming-stream.js";
-import { createTypedCalls } from "./typed-calls.js";
+import { type CatalogCalls, createTypedCalls } from "./typed-calls.js";
 
 /** Returns whether a sync has ended: SUCCEEDED, FAILED or CANCELLED. */
 export function hasEnded({ state }: Sync): boolean {
@@ -47,18 +55,10 @@ export function createCatalogClient(options: CatalogClientOptions): CatalogClien
   return new CatalogClient(options);
 }
 
-/** Returns the ShopRef of a shop, for the requests of `client.rpc`. */
-export function shopRef(shop: ShopName): Exclude<ShopName, string> {
-  if (typeof shop !== "string") return shop;
-  const [platform, domain, more] = shop.split(":");
-  if (!platform || !domain || more !== undefined) throw new TypeError(`shop: expected "platform:domain", not "${shop}"`);
-  return { platform, domain };
-}
-
 /** Every method throws CatalogError, or the reason of the caller's signal. */
 export class CatalogClient {
-  /** Every method of CatalogService, with the same deadlines, retries, credentials and errors. Streams end as they do. */
-  readonly rpc: Client<typeof CatalogService>;
+  /** Every method of both services, with the same deadlines, retries, credentials and errors. Streams end as they do. */
+  readonly rpc: CatalogCalls;
   readonly #options: CatalogClientOptions;
   readonly #replicas: ReplicaSet;
   readonly #ownsConnections: boolean;
@@ -119,7 +119,7 @@ export class CatalogClient {
     let queuePosition: number | undefined;
     const messages = this.#resume(options, {
       method: "WatchSync",
-      open: (client, call) => client.watchSync({ syncId, afterRevision: revision }, call),
+      open: (calls, call) => calls.watchSync({ syncId, afterRevision: revision }, call),
       startsOver: (error) => {
         if (error.reason !== "REVISION_IN_FUTURE" || revision === 0n) return false;
         // The catalog was restored from a backup: the revisions that were seen do not exist any more.
@@ -216,8 +216,8 @@ export class CatalogClient {
    * a position; then remove the items that have not come when a message has `caughtUp`.
    */
   followItems(shop: ShopName, options: FollowOptions = {}): AsyncGenerator<WatchItemsResponse, void> {
-    return this.#follow(options, "WatchItems", (client, afterPosition, call) =>
-      client.watchItems({ shop: shopRef(shop), afterPosition }, call),
+    return this.#follow(options, "WatchItems", (calls, afterPosition, call) =>
+      calls.watchItems({ shop: shopRef(shop), afterPosition }, call),
     );
   }
 
@@ -226,8 +226,8 @@ export class CatalogClient {
     options: FollowOptions & { readonly merchantId?: string } = {},
   ): AsyncGenerator<WatchChangesResponse, void> {
     const { merchantId = "" } = options;
-    return this.#follow(options, "WatchChanges", (client, afterPosition, call) =>
-      client.watchChanges({ merchantId, afterPosition }, call),
+    return this.#follow(options, "WatchChanges", (calls, afterPosition, call) =>
+      calls.watchChanges({ merchantId, afterPosition }, call),
     );
   }
 
@@ -237,9 +237,58 @@ export class CatalogClient {
   ): AsyncGenerator<WatchSyncsResponse, void> {
     const { shop, merchantId = "" } = options;
     const filter = { merchantId, ...defined({ shop: shop === undefined ? undefined : shopRef(shop) }) };
-    return this.#follow(options, "WatchSyncs", (client, afterPosition, call) =>
-      client.watchSyncs({ ...filter, afterPosition }, call),
+    return this.#follow(options, "WatchSyncs", (calls, afterPosition, call) =>
+      calls.watchSyncs({ ...filter, afterPosition }, call),
     );
+  }
+
+  /** Yields the analyses of an analyzer in a shop, lowest quality first, page by page. */
+  async *analyses(
+    shop: ShopName,
+    analyzer: string,
+    { signal, ...filter }: AnalysisFilter = {},
+  ): AsyncGenerator<ImageAnalysis, void> {
+    const request = { shop: shopRef(shop), analyzer, ...defined(filter) };
+    const call = defined({ signal });
+    yield* pages(async (pageToken) => {
+      const page = await this.rpc.listAnalyses({ ...request, pageToken }, call);
+      return [page.analyses, page.nextPageToken];
+    });
+  }
+
+  /** Yields the tasks of a shop whose attempts all failed, page by page. */
+  async *deadTasks(shop: ShopName, { signal, ...filter }: DeadTaskFilter = {}): AsyncGenerator<ImageAnalysis, void> {
+    const request = { shop: shopRef(shop), ...defined(filter) };
+    const call = defined({ signal });
+    yield* pages(async (pageToken) => {
+      const page = await this.rpc.listDeadTasks({ ...request, pageToken }, call);
+      return [page.tasks, page.nextPageToken];
+    });
+  }
+
+  /** Queues all images that `images` selects for another analysis, and returns how many these are. */
+  async requeue(
+    shop: ShopName,
+    analyzer: string,
+    images: RequeueTasksRequest["images"],
+    { signal }: CallOptions = {},
+  ): Promise<bigint> {
+    const request = { shop: shopRef(shop), analyzer, images };
+    let count = 0n;
+    for (let remaining = true; remaining; ) {
+      const response = await this.rpc.requeueTasks(request, defined({ signal }));
+      count += response.requeuedCount;
+      remaining = response.remaining;
+    }
+    return count;
+  }
+
+  /** Yields leased tasks, and heartbeats without tasks, without end, like watchSync. `runAnalysisWorker` does the rest. */
+  leaseTasks(
+    request: MessageInitShape<typeof LeaseTasksRequestSchema>,
+    options: WatchOptions = {},
+  ): AsyncGenerator<LeaseTasksResponse, void> {
+    return this.#resume(options, { method: "LeaseTasks", open: (calls, call) => calls.leaseTasks(request, call) });
   }
 
   /** Closes the connections, unless they are another client's. Calls and watches that are open fail. */
@@ -265,37 +314,13 @@ export class CatalogClient {
   async *#follow<M extends StreamMessage & { readonly position: string }>(
     options: FollowOptions,
     method: string,
-    open: (client: Client<typeof CatalogService>, afterPosition: string, call: object) => AsyncIterable<M>,
+    open: (calls: CatalogCalls, afterPosition: string, call: object) => AsyncIterable<M>,
   ): AsyncGenerator<M, void> {
     let position = options.afterPosition ?? "";
-    const source = { method, open: (client: Client<typeof CatalogService>, call: object) => open(client, position, call) };
+    const source = { method, open: (calls: CatalogCalls, call: object) => open(calls, position, call) };
     for await (const message of this.#resume(options, source)) {
       position = message.position;
       yield message;
     }
   }
-}
-
-async function* pages<T>(
-  read: (pageToken: string) => Promise<[records: T[], nextPageToken: string]>,
-): AsyncGenerator<T, void> {
-  let token = "";
-  do {
-    const [records, next] = await read(token);
-    yield* records;
-    token = next;
-  } while (token);
-}
-
-type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** Returns the fields that are not undefined: in a message that would mean something else than absent. */
-function defined<T extends object>(fields: T): Defined<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Defined<T>;
-}
-
-/** Returns a message that the contract promises. */
-function required<T>(message: T | undefined): T {
-  if (message === undefined) throw new CatalogError("the response is incomplete", { code: "INTERNAL" });
-  return message;
 }

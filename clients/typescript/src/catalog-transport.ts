@@ -93,7 +93,8 @@ export class CatalogTransport implements Transport {
     let hasRefreshed = false;
     for (let attempts = 1; ; attempts++) {
       const credentials = await this.#credentials.headers();
-      const rest = deadline === undefined ? undefined : Math.max(deadline - Date.now(), 1);
+      // A whole number: gRPC's other implementations refuse a fraction.
+      const rest = deadline === undefined ? undefined : Math.max(Math.ceil(deadline - Date.now()), 1);
       const outcome = await this.#attempt(attempt, withCredentials(header, credentials), rest);
       if ("result" in outcome) return outcome.result;
       signal?.throwIfAborted();

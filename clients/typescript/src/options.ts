@@ -1,6 +1,7 @@
 /** Options of the client and its methods. */
 
 import type { CredentialOptions } from "./credentials.js";
+import type { AnalysisState } from "./gen/catalogsync/catalog/v1/analysis_pb.js";
 import type {
   ConnectionHealth_State,
   Sync,
@@ -45,6 +46,8 @@ export interface ItemFilter extends PageOptions {
   readonly sku?: string | undefined;
   readonly text?: string | undefined;
   readonly includeDeleted?: boolean | undefined;
+  /** Only items in this state of analysis; not together with the other filters. */
+  readonly analysisState?: AnalysisState | undefined;
 }
 
 export interface ProductFilter extends PageOptions {
@@ -61,6 +64,19 @@ export interface ShopFilter extends PageOptions {
 export interface SyncFilter extends PageOptions {
   readonly shop?: ShopName | undefined;
   readonly states?: readonly Sync_State[] | undefined;
+}
+
+export interface AnalysisFilter extends PageOptions {
+  /** Default: ANALYZED. PENDING and FAILED list tasks, by image. */
+  readonly state?: AnalysisState | undefined;
+  readonly category?: string | undefined;
+  /** A decimal from "0" to "1". */
+  readonly minQualityScore?: string | undefined;
+  readonly maxQualityScore?: string | undefined;
+}
+
+export interface DeadTaskFilter extends PageOptions {
+  readonly analyzer?: string | undefined;
 }
 
 export interface WatchSyncOptions extends WatchOptions {

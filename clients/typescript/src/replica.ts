@@ -3,11 +3,11 @@
 import { readFileSync } from "node:fs";
 import { connect as connectSocket, isIP, type Socket } from "node:net";
 import { connect as connectTls, createSecureContext, type SecureContext } from "node:tls";
-import { type Client, createClient, type Transport } from "@connectrpc/connect";
+import type { Transport } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 
 import { formatTarget, type ResolvedTarget } from "./address.js";
-import { CatalogService } from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
+import { type CatalogCalls, createConnectCalls } from "./typed-calls.js";
 
 /** The files of an encrypted connection. They are read for each new connection, so that they may be renewed. */
 export interface TlsOptions {
@@ -70,7 +70,7 @@ export class TlsFiles {
 /** One connection of a replica, with the calls on it. */
 export interface Connection {
   readonly transport: Transport;
-  readonly client: Client<typeof CatalogService>;
+  readonly calls: CatalogCalls;
   readonly sessions: Http2SessionManager;
   /** The number of open watches on it. */
   watches: number;
@@ -138,7 +138,7 @@ export class Replica {
     const baseUrl = `${this.#tls ? "https" : "http"}://${formatTarget(host, port)}`;
     const sessions = new Http2SessionManager(baseUrl, PING, { createConnection: () => this.#connect() });
     const transport = createGrpcTransport({ baseUrl, sessionManager: sessions, readMaxBytes: MAX_MESSAGE_BYTES });
-    return { transport, client: createClient(CatalogService, transport), sessions, watches: 0 };
+    return { transport, calls: createConnectCalls(transport), sessions, watches: 0 };
   }
 
   #connect(): Socket {

@@ -1,17 +1,15 @@
 /** A server stream that is opened again whenever it breaks, stalls, expires or its replica drains. */
 
-import type { CallOptions, Client } from "@connectrpc/connect";
+import type { CallOptions } from "@connectrpc/connect";
 
 import { backoffMs, policyOf } from "./call-policy.js";
 import type { Credentials } from "./credentials.js";
 import { CatalogError } from "./errors.js";
-import {
-  type CatalogService,
-  WatchSyncResponse_ReconnectReason as ReconnectReason,
-} from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
+import { WatchSyncResponse_ReconnectReason as ReconnectReason } from "./gen/catalogsync/catalog/v1/catalog_service_pb.js";
 import type { Replica } from "./replica.js";
 import type { ReplicaSet } from "./replica-set.js";
 import { CallSignal, pause } from "./signals.js";
+import type { CatalogCalls } from "./typed-calls.js";
 
 /** Two heartbeats: the service sends a message at least every 30 s. */
 const STALL_MS = 60_000;
@@ -51,7 +49,7 @@ export interface StreamSource<M extends StreamMessage> {
   /** The method's name in the contract, whose backoff is used. */
   readonly method: string;
   /** Makes a call that continues after the last message. */
-  readonly open: (client: Client<typeof CatalogService>, options: CallOptions) => AsyncIterable<M>;
+  readonly open: (calls: CatalogCalls, options: CallOptions) => AsyncIterable<M>;
   /** Returns whether `open` begins from the start after this error, and must be called at once. */
   readonly startsOver?: (error: CatalogError) => boolean;
 }
@@ -119,7 +117,7 @@ export class ResumingStream<M extends StreamMessage> {
     connection.watches += 1;
     try {
       const call = { signal: callSignal.signal, headers: this.#headers };
-      const messages = this.#source.open(connection.client, call)[Symbol.asyncIterator]();
+      const messages = this.#source.open(connection.calls, call)[Symbol.asyncIterator]();
       for (let isFirst = true; ; isFirst = false) {
         const timer = setTimeout(() => {
           stalled = true;

@@ -8,6 +8,7 @@ Decisions where BigCommerce leaves a choice:
   of 250, and values that no variant has are not sold.
 - With stock tracked by the product each variant shows the product's number: the numbers must not be added up.
 - A product that is not visible is a draft.
+- An image has no version: its url contains the time of `date_modified`, as in `__60806.1534344511.1280.1280.jpg`.
 - Available is what the store says can be bought now: a visible product that is for sale or for pre-order, a
   variant with a price whose purchase is not disabled, and, where stock is tracked, something left to sell,
   backorders included. An unknown value in one of these fields means not available, and has an issue.

@@ -50,6 +50,8 @@ _POLICIES: Final = {
     "yes": InventoryPolicy.CONTINUE,
     "notify": InventoryPolicy.CONTINUE,
 }
+_MAX_VERSION_LENGTH: Final = 40
+"""Of an image; a date has 19 characters."""
 _OUT_OF_STOCK: Final = "outofstock"
 _NOT_PURCHASABLE_TYPES: Final = frozenset({"external", "grouped"})
 """Product types that the store reports as not purchasable since they are bought elsewhere, or as their parts."""
@@ -243,7 +245,12 @@ def _has_absolute_url(row: ImageRow) -> bool:
 
 
 def _image(row: ImageRow) -> Image:
-    return Image(url=row.src, id=str(row.id) if row.id else "", alt_text=unescape_html(row.alt or ""))
+    return Image(
+        url=row.src,
+        id=str(row.id) if row.id else "",
+        alt_text=unescape_html(row.alt or ""),
+        version=(row.date_modified_gmt or "")[:_MAX_VERSION_LENGTH],
+    )
 
 
 def _own_image(parent: ProductRow, child: VariationRow) -> Image | None:

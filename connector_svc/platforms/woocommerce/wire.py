@@ -69,6 +69,8 @@ class ImageRow(msgspec.Struct, kw_only=True, gc=False):
     id: int = 0
     src: str = ""
     alt: str | None = ""
+    date_modified_gmt: str | None = ""
+    """Of the entry in the media library, also of its alt text. Replacing the file by a plugin keeps `src`."""
 
 
 class AttributeRow(msgspec.Struct, kw_only=True, gc=False):

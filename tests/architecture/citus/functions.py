@@ -16,8 +16,9 @@ _SELECT_FUNCTIONS: Final = text("""
     FROM pg_proc WHERE pronamespace = CAST(current_schema() AS regnamespace) AND prosecdef
       AND prorettype <> CAST('trigger' AS regtype) ORDER BY proname""")
 _STATEMENT: Final = 0
+_EXPRESSION: Final = 2
 _ASSIGNMENT: Final = 3
-"""Parse modes of `PLpgSQL_expr`; the others are expressions without a query."""
+"""Parse modes of `PLpgSQL_expr`. Expressions and assignments may have a query within."""
 
 
 async def function_statements(engine: AsyncEngine) -> dict[str, str]:
@@ -45,6 +46,8 @@ def _statements(node: Any) -> Iterator[str]:
             expression = node["PLpgSQL_expr"]
             if expression["parseMode"] == _STATEMENT:
                 yield expression["query"]
+            elif expression["parseMode"] == _EXPRESSION and "SELECT" in expression["query"]:
+                yield f"SELECT {expression['query']}"
             elif expression["parseMode"] == _ASSIGNMENT and "SELECT" in expression["query"]:
                 yield f"SELECT {expression['query'].partition(':=')[2]}"
         else:

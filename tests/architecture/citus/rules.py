@@ -50,7 +50,8 @@ class Rule(Enum):
 
 
 IMMUTABLE: Final = frozenset(
-    {"array_agg", "count", "hashtextextended", "like_escape", "lower", "max", "min", "octet_length", "unnest"}
+    {"array_agg", "bool_or", "cardinality", "count", "hashtextextended", "like_escape", "lower", "max", "min"}
+    | {"octet_length", "unnest"}
 )
 STABLE: Final = frozenset(
     {"current_setting", "now", "pg_column_size", "statement_timestamp", "transaction_timestamp"}

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from catalog_svc.domain.analysis import AnalysisState
 from catalog_svc.domain.catalog_reads import ItemCursor, ItemFilter, ProductFilter
 from catalog_svc.domain.change_feed import ChangeFilter, ChangeKind
 from catalog_svc.domain.errors import MassDeleteBlocked, ShopNotFound, SyncAlreadyRunning
@@ -36,6 +37,9 @@ from catalog_svc.domain.sync import (
     WaitReason,
 )
 from catalog_svc.domain.webhook_health import EnsuredWebhooks
+from catalog_svc.storage.analyses import AnalysisStore
+from catalog_svc.storage.analysis_tasks import AnalysisTaskStore
+from catalog_svc.storage.analyzers import AnalyzerStore
 from catalog_svc.storage.audit_records import AuditRecordStore
 from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.batches import BatchStore
@@ -64,6 +68,7 @@ from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
 from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
+from tests.architecture.citus.analysis_scenario import AnalysisScenario, pictured
 from tests.architecture.citus.recorder import Recorder
 from tests.contract.catalog_stores.conftest import HEADER, batch
 from tests.contract.catalog_stores.steps import DOLLARS, REVOKED
@@ -129,6 +134,12 @@ class Scenario:
         self._status = observed(StatusStore(database))
         self._schedules = observed(ScheduleStore(database))
         self._retention = observed(RetentionStore(database, owner=uuid4()))
+        self._analysis = AnalysisScenario(
+            tasks=observed(AnalysisTaskStore(database, write_ttl=_TTL)),
+            analyzers=observed(AnalyzerStore(database, write_ttl=_TTL)),
+            analyses=observed(AnalysisStore(database)),
+            execute=self._outside_execute,
+        )
 
     async def run(self) -> None:
         """Run the scenario."""
@@ -152,6 +163,7 @@ class Scenario:
             await self._reads(shop, first)
             await self._schedule(shop)
             await self._directory_of(shop)
+            await self._analyze(shop)
             await self._refresh(shop)
             await self._audit(shop)
             await self._webhooks(shop)
@@ -367,6 +379,40 @@ class Scenario:
         which = ShopFilter(merchant_id="acme", platform=key.platform, connection=ConnectionState.HEALTHY)
         assert await self._directory.page(which, after=None, limit=9, defaults=_DEFAULTS)
 
+    async def _analyze(self, key: ShopKey) -> None:
+        """Analyzers that are switched on over stored items, batches and reads with them, and one switched off."""
+        shop = await self._shops.find(key)
+        assert shop is not None
+        await self._start(key, allow_mass_delete=True)
+        claimed = await self._claim()
+        await self._leases.begin(claimed.lease, DOLLARS)
+        stored = [pictured("21", "a", "a", ""), pictured("22", "b", "c", "d", "e")]
+        lease = await self._apply(claimed, batch(*stored))
+        await self._switch(shop, "quality", "category")
+        await self._analysis.backfill(shop)
+        changed = batch(pictured("21", "a", "f", ""), pictured("23", "g"), checkpoint=b"2")
+        lease = await self._apply(replace(claimed, lease=lease), changed)
+        unneeded = batch(pictured("24", "h"), checkpoint=b"3")
+        lease = await self._apply(replace(claimed, lease=lease), unneeded)
+        lease = await self._apply(
+            replace(claimed, lease=lease), batch(deleted_product_ids=["24"], checkpoint=b"4")
+        )
+        await self._succeed(claimed, lease)
+        await self._analysis.work(shop)
+        await self._analysis.reads(shop)
+        item = await self._items.get(shop, "21-1")
+        assert item is not None
+        assert item.analysis is not None
+        assert item.analysis.results
+        await self._items.page(shop, ItemFilter(analysis_state=AnalysisState.FAILED), after=None, limit=9)
+        assert (await self._status.get(shop, _DEFAULTS)).counts.analysis
+        await self._switch(shop, "quality")
+        await self._analysis.backfill(shop)
+
+    async def _switch(self, shop: Shop, *analyzers: str) -> None:
+        change = ShopChange(fields=frozenset({ShopField.ANALYZERS}), analyzers=analyzers)
+        await self._directory.update(shop, change, _DEFAULTS)
+
     async def _refresh(self, key: ShopKey) -> None:
         """Refreshes outside of a sync and beside one, with each of their ends."""
         shop = await self._shops.find(key)
@@ -385,7 +431,7 @@ class Scenario:
         claim = await self._refreshes.take(queued, limit=9)
         assert claim is not None
         await self._request(shop, "3")
-        await self._refreshes.write(claim, batch(product("2", items=3), deleted_product_ids=["3"]))
+        await self._refreshes.write(claim, batch(pictured("2", "i", "", ""), deleted_product_ids=["3"]))
         await self._refreshes.finish(queued)
         await self._refreshes.release(await self._claim_refresh(shop))
         await self._refreshes.fail(await self._claim_refresh(shop), delay=timedelta(), wanted_sync=SyncMode.FULL)
@@ -427,7 +473,7 @@ class Scenario:
         await self._outside_execute("DELETE FROM product_refresh WHERE shop_id = :id", id=shop.shop_id)
         claim = await self._audits.take(shop, uuid4(), [product_id, "gone"])
         assert claim.product_ids
-        read = batch(product(product_id), deleted_product_ids=["gone"])
+        read = batch(pictured(product_id, "j"), deleted_product_ids=["gone"])
         settled = await self._audits.settle(claim, read, suspected={product_id}, overlap=timedelta())
         assert settled.result.repaired == 1
         await self._audits.release(claim)

@@ -14,7 +14,7 @@ from catalog_svc.storage.tables import metadata
 
 SHOP_TABLES: Final = frozenset(
     {"shop_state", "sync", "sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"}
-    | {"product_refresh", "change_event"}
+    | {"product_refresh", "change_event", "analysis_task", "analysis_result"}
 )
 """Tables of the group "shop", distributed by shop_id."""
 DIRECTORY_TABLES: Final = frozenset(
@@ -26,6 +26,8 @@ DIRECTORY_TABLES: Final = frozenset(
         "refresh_queue",
         "shop_audit",
         "shop_webhooks",
+        "analysis_queue",
+        "analysis_worker",
         "idempotency_key",
         "loop_lease",
         "page_token_key",

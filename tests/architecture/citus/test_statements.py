@@ -117,6 +117,16 @@ FUNCTION_EXEMPTIONS: Final = {
     **{f"sync_page[{number}]": _IN_LISTS for number in range(1, 6)},
     "find_obsolete_pass[0]": _IN_ROUNDS,
     "find_shop_with_tombstones[0]": _IN_ROUNDS,
+    "count_analysis_leases[0]": Exemption(
+        Rule.NOT_BOUND,
+        "with each attempt to lease tasks of a shop",
+        "a worker's leases of all shops, from an index by worker; on Citus a fan-out to all shards",
+    ),
+    "analysis_backfills[0]": Exemption(
+        Rule.NOT_BOUND,
+        "every 5 s on each replica",
+        "finds the shops whose analyzers have changed, from an index that is empty at most times",
+    ),
     "pending_refreshes[0]": Exemption(
         Rule.NOT_BOUND, "every 15 s on each replica", "a metric over the products that wait, of all shops"
     ),
@@ -142,6 +152,8 @@ NOT_EXECUTABLE: Final = {
 """Constants that are no statements, and what they are."""
 
 WITHOUT_LOCK: Final = {
+    "AnalysisTaskStore.lease": "tasks that nobody has leased, each under its row lock",
+    "AnalysisTaskStore.extend": "the worker's own tasks, under the condition of their epochs",
     "LeaseStore.wait": "the sync's own row, under the condition of its epoch",
     "LeaseStore.pause": "the sync's own row, under the condition of its epoch",
     "LeaseStore.release": "the sync's own row, under the condition of its epoch",
@@ -149,6 +161,20 @@ WITHOUT_LOCK: Final = {
     "RetentionStore.purge_seen": "seen ids of a pass that nobody can resume",
 }
 """Transactions that write rows of a shop without its write lock, and which rows. None writes products or items."""
+
+ALSO_IN_QUEUE: Final = {
+    "BatchStore.apply": "a batch with new images",
+    "RefreshStore.write": "a refresh with new images",
+    "AuditStore.settle": "a repair with new images",
+    "AnalyzerStore.backfill_step": "stored images of a shop whose analyzers have changed",
+    "AnalyzerStore.requeue": "images that are queued again",
+    "AnalysisTaskStore.submit": "a failure that is tried again",
+    "AnalysisTaskStore.bury": "tasks whose last lease has expired",
+}
+"""Transactions that write the catalog and then record in `analysis_queue` when the shop may have tasks: for shops
+with analyzers only. On Citus they commit on two nodes. The queue must not miss a committed task, and what a reader
+finds between the two commits is harmless: a due shop without tasks, or tasks of a shop that is due a moment later.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +267,18 @@ async def test_what_writes_the_catalog_commits_on_one_node(recorder: Recorder) -
         "RetentionStore.purge_deleted",
         "ShopDeletionStore.purge",
         "SweepStore.step",
+        "AnalysisTaskStore.bury",
+        "AnalysisTaskStore.submit",
+        "AnalyzerStore.backfill_step",
+        "AnalyzerStore.requeue",
     }
-    assert [transaction.step for transaction in writers if transaction.named & DIRECTORY_TABLES] == []
+    on_two = [transaction for transaction in writers if transaction.named & DIRECTORY_TABLES]
+    assert {transaction.step for transaction in on_two} == ALSO_IN_QUEUE.keys()
+    for transaction in on_two:
+        assert transaction.named & DIRECTORY_TABLES == {"analysis_queue"}, transaction.step
+        # The row of the queue is locked for a moment only.
+        in_queue = [bool(one.checked.tables.named & DIRECTORY_TABLES) for one in transaction.executed]
+        assert not any(one.written for one in transaction.executed[in_queue.index(True) :]), transaction.step
 
 
 async def test_everything_in_the_source_was_executed(recorder: Recorder) -> None:

@@ -219,6 +219,16 @@ class DevstoreHarness(PlatformHarness):
         self._store.catalog(self._spec.domain).update_product(int(product_id), title="Changed")
         return before
 
+    @property
+    def shows_replaced_pictures(self) -> bool:
+        return self._spec.platform is not Face.FEED
+
+    def replace_picture(self, product_id: str) -> None:
+        catalog = self._store.catalog(self._spec.domain)
+        product = catalog.product(int(product_id))
+        assert product is not None
+        catalog.replace_picture(product.images[0].id)
+
     def delete_product(self, product_id: str) -> None:
         self._store.catalog(self._spec.domain).delete_product(int(product_id))
 

@@ -88,6 +88,15 @@ class PlatformHarness(Protocol):
         """Change a product; return a time just before."""
         ...
 
+    @property
+    def shows_replaced_pictures(self) -> bool:
+        """Whether the platform says that another picture is served at the address of an image."""
+        ...
+
+    def replace_picture(self, product_id: str) -> None:
+        """Replace the picture of the product's first image by another one."""
+        ...
+
     def delete_product(self, product_id: str) -> None: ...
 
     def add_product(self) -> str:

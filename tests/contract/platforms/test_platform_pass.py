@@ -84,6 +84,15 @@ async def test_values_have_the_types_of_the_domain(source: PlatformHarness) -> N
     assert found.header.watermark.tzinfo is UTC or found.header.watermark.utcoffset() == timedelta()
 
 
+async def test_an_image_whose_picture_was_replaced_has_another_address_or_version(source: PlatformHarness) -> None:
+    product = next(product for product in (await fetch(source)).products if len(product.images) > 1)
+    source.replace_picture(product.id)
+    (found,) = (await fetch(source, ids=[product.id])).products
+    pairs = list(zip(product.images, found.images, strict=True))
+    different = [old.id for old, new in pairs if (old.url, old.version) != (new.url, new.version)]
+    assert len(different) == source.shows_replaced_pictures
+
+
 @pytest.mark.parametrize("max_products", [1, 7, 250])
 async def test_no_batch_is_larger_than_requested(source: PlatformHarness, max_products: int) -> None:
     found = await fetch(source, batch=max_products)

@@ -137,6 +137,9 @@ async def test_images_are_those_of_the_product_and_a_variations_own(seen: Pass) 
     own = items["67"].image
     assert isinstance(own, Image)
     assert own.url.endswith("small-red.jpg")
+    # The time of the last change of the entry in the media library.
+    assert products["16"].images[0].version == "2026-11-20T14:42:02"
+    assert own.version == "2026-11-20T14:42:02"
     # The store fills in the parent's image where a variation has none.
     assert items["69"].image is None
 

@@ -12,6 +12,7 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 
 from catalog_svc.domain.analysis import (
     AnalysisResult,
+    LeasedPage,
     LeasedTask,
     RequeueSelection,
     SubmittedResult,
@@ -26,7 +27,6 @@ from catalog_svc.storage.analysis_tasks import AnalysisTaskStore
 from catalog_svc.storage.analyzers import AnalyzerStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.shop_directory import ShopDirectoryStore
-from catalog_svc.usecases.analysis_ports import LeasedPage
 from tests.fakes.product_source import MemorySource, product
 from tests.integration.catalog_svc.conftest import SHOP, CatalogWorld
 
@@ -136,7 +136,8 @@ class Analyzing:
         (row,) = await self.world.rows(
             "SELECT analysis_pending_count, analysis_analyzed_count, analysis_failed_count FROM shop_state"
         )
-        return tuple(row.values())  # type: ignore[return-value]
+        pending, analyzed, failed = row.values()
+        return pending, analyzed, failed
 
     async def check(self) -> None:
         """Check that states, counters and the queue are what images, tasks and results say."""

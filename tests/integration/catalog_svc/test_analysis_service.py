@@ -18,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from catalog_svc.domain.shop import ShopKey
+from catalog_svc.rpc import convert_analysis
 from tests.fakes.product_source import MemorySource
 from tests.integration.catalog_svc.analyzing import ANALYZER, Analyzing, name_of, pictured
 from tests.integration.catalog_svc.catalog_server import connected
@@ -61,6 +62,18 @@ async def next_tasks(stream: Stream) -> list[pb.AnalysisTask]:
         assert isinstance(message, pb.LeaseTasksResponse)
         if message.tasks:
             return list(message.tasks)
+
+
+async def is_heartbeat(stream: Stream) -> bool:
+    """Return whether the next message has no tasks."""
+    message = await within_timeout(stream.read())
+    assert isinstance(message, pb.LeaseTasksResponse)
+    return not message.tasks
+
+
+async def leased(analyzing: Analyzing) -> list[pb.AnalysisTask]:
+    """Lease all tasks without a stream, whose end could give them back."""
+    return [convert_analysis.task(task) for task in (await analyzing.lease()).tasks]
 
 
 def analyzed(task: pb.AnalysisTask, quality: str = "0.5", **more: Any) -> pb.TaskResult:
@@ -127,9 +140,9 @@ async def test_a_result_frees_a_place_at_once_and_is_readable_everywhere(
     ],
 )
 async def test_results_are_listed_by_category_and_score(
-    stub: AnalysisServiceStub, filters: dict[str, Any], found: list[str]
+    stub: AnalysisServiceStub, analyzing: Analyzing, filters: dict[str, Any], found: list[str]
 ) -> None:
-    tasks = await next_tasks(lease(stub))
+    tasks = await leased(analyzing)
     scores = ("0.9", "0.2", "0.5")
     categories = ("Shirts", "Shirts", "Shoes")
     await submit(
@@ -148,7 +161,7 @@ async def test_a_waiting_worker_is_woken_by_an_analyzer_that_is_switched_on(
 ) -> None:
     await analyzing.switch()
     stream = lease(stub)
-    assert not (await within_timeout(stream.read())).tasks
+    assert await is_heartbeat(stream)
     request = catalog_pb.UpdateShopRequest(
         shop=REF,
         update=catalog_pb.ShopUpdate(analyzers=[ANALYZER]),
@@ -161,15 +174,22 @@ async def test_a_waiting_worker_is_woken_by_an_analyzer_that_is_switched_on(
 
 
 async def test_a_reconnected_worker_gets_no_more_than_its_places(stub: AnalysisServiceStub) -> None:
-    first = await next_tasks(lease(stub, max_in_flight=2))
+    held = lease(stub, max_in_flight=2)
+    first = await next_tasks(held)
     assert len(first) == 2
     for _ in range(20):
         stream = lease(stub, max_in_flight=2)
-        assert not (await within_timeout(stream.read())).tasks
+        assert await is_heartbeat(stream)
         stream.cancel()
     stream = lease(stub, max_in_flight=2)
     await submit(stub, analyzed(first[0]))
-    assert len(await next_tasks(stream)) == 1
+    taken = [asyncio.ensure_future(next_tasks(one)) for one in (held, stream)]
+    done, _ = await within_timeout(asyncio.wait(taken, return_when=asyncio.FIRST_COMPLETED))
+    assert [len(one.result()) for one in done] == [1]
+    for one in taken:
+        one.cancel()
+    await asyncio.gather(*taken, return_exceptions=True)
+    held.cancel()
     stream.cancel()
 
 
@@ -190,8 +210,8 @@ async def test_a_shop_with_many_tasks_does_not_keep_others_waiting(
     stream.cancel()
 
 
-async def test_extended_and_lost_leases_are_named(stub: AnalysisServiceStub) -> None:
-    tasks = await next_tasks(lease(stub))
+async def test_extended_and_lost_leases_are_named(stub: AnalysisServiceStub, analyzing: Analyzing) -> None:
+    tasks = await leased(analyzing)
     await submit(stub, analyzed(tasks[0]))
     request = pb.ExtendLeasesRequest(worker_id="worker", lease_ids=[task.lease_id for task in tasks])
     answer = await stub.ExtendLeases(request)
@@ -201,12 +221,14 @@ async def test_extended_and_lost_leases_are_named(stub: AnalysisServiceStub) -> 
         worker_id="worker", lease_ids=[tasks[1].lease_id], lease_duration=Duration()
     )
     await stub.ExtendLeases(given_back)
-    (again,) = await next_tasks(lease(stub, "other"))
+    stream = lease(stub, "other")
+    (again,) = await next_tasks(stream)
+    stream.cancel()
     assert (again.image_id, again.attempt) == (tasks[1].image_id, 1)
 
 
-async def test_dead_tasks_are_listed_and_queued_again(stub: AnalysisServiceStub) -> None:
-    tasks = await next_tasks(lease(stub))
+async def test_dead_tasks_are_listed_and_queued_again(stub: AnalysisServiceStub, analyzing: Analyzing) -> None:
+    tasks = await leased(analyzing)
     failure = pb.TaskFailure(reason="IMAGE_NOT_FOUND", message="404", permanent=True)
     failed = [pb.TaskResult(lease_id=task.lease_id, failure=failure) for task in tasks]
     assert await submit(stub, *failed) == [pb.TaskOutcome.OUTCOME_DEAD] * 3
@@ -233,7 +255,9 @@ async def test_a_stream_to_a_worker_that_has_gone_gives_its_tasks_back(
         await asyncio.sleep(0)
         stream.cancel()
     await analyzing.expire_leases()
-    assert len(await next_tasks(lease(stub, "stays"))) == 3
+    stays = lease(stub, "stays")
+    assert len(await next_tasks(stays)) == 3
+    stays.cancel()
 
 
 TASK = pb.TaskResult(lease_id="x")
@@ -288,8 +312,10 @@ async def test_an_invalid_field_is_named(stub: Any, method: str, request_: Any, 
 
 
 @pytest.mark.parametrize("score", ["", "1.1", "-0.1", "0.1234567", "NaN", "1e-1", ".5"])
-async def test_a_score_is_a_decimal_from_0_to_1(stub: AnalysisServiceStub, score: str) -> None:
-    tasks = await next_tasks(lease(stub))
+async def test_a_score_is_a_decimal_from_0_to_1(
+    stub: AnalysisServiceStub, analyzing: Analyzing, score: str
+) -> None:
+    tasks = await leased(analyzing)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await submit(stub, analyzed(tasks[0], score))
     failure = read_failure_now(caught.value)

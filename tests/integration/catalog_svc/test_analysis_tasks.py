@@ -266,8 +266,20 @@ async def test_an_analyzer_that_is_off_cannot_be_queued(analyzing: Analyzing) ->
 async def test_the_task_of_an_image_that_no_item_has_any_more_is_not_leased(analyzing: Analyzing) -> None:
     await analyzing.switch(ANALYZER)
     await analyzing.sync(pictured("1", "a", "a", ""), pictured("2", "c"))
-    assert sorted(images((await analyzing.lease()).tasks)) == ["a", "c"]
+    page = await analyzing.lease()
+    assert sorted(images(page.tasks)) == ["a", "c"]
+    await analyzing.tasks.drop_unused("worker", page.unused)
     assert await analyzing.task_images() == ["a", "c"]
+    await analyzing.check()
+
+
+async def test_a_task_whose_image_an_item_gets_meanwhile_is_not_dropped(analyzing: Analyzing) -> None:
+    await analyzing.switch(ANALYZER)
+    await analyzing.sync(pictured("1", "a", "a", ""), pictured("2", "c"))
+    page = await analyzing.lease()
+    await analyzing.sync(pictured("1", "a", "a", ""), pictured("2", "b"))
+    await analyzing.tasks.drop_unused("worker", page.unused)
+    assert images((await analyzing.lease(analyzing.worker("other"))).tasks) == ["b"]
     await analyzing.check()
 
 
@@ -305,6 +317,8 @@ async def test_states_counters_and_queue_agree_with_the_rows_after_random_operat
                 worker = analyzing.worker(analyzer=choose.choice((ANALYZER, OTHER_ANALYZER)))
                 page = await analyzing.lease(worker, limit=choose.randint(1, 4))
                 held.extend(page.tasks)
+                if page.unused:
+                    await analyzing.tasks.drop_unused(worker.worker_id, page.unused)
                 if page.has_exhausted:
                     await analyzing.tasks.bury((await analyzing.shop()).shop_id, worker.analyzer)
             case 4 | 5 if held:

@@ -159,7 +159,7 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
             await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
         await user.rollback()
-    assert await migrate(engine) == "0017"
+    assert await migrate(engine) == "0019"
     await engine.dispose()
 
 
@@ -198,7 +198,7 @@ async def test_every_key_and_index_of_a_shops_rows_begins_with_the_shop(database
     engine = open_engine(database_url)
     tables = [
         *("shop_state", "sync", "sync_history", "sync_issue", "sync_seen", "obsolete_pass", "product", "item"),
-        "change_event",
+        *("change_event", "analysis_task", "analysis_result"),
     ]
     async with engine.connect() as connection:
         rows = await connection.execute(
@@ -209,7 +209,8 @@ async def test_every_key_and_index_of_a_shops_rows_begins_with_the_shop(database
         )
         others = {row.name for row in rows if row.first != "shop_id"}
     await engine.dispose()
-    # The lists of all shops' syncs, the search for shops with old tombstones, and the change feed of all shops.
+    # The lists of all shops' syncs, the search for shops with old tombstones, the change feed of all shops, and a
+    # worker's leases.
     assert others == {
         "sync_by_time",
         "sync_by_state",
@@ -217,4 +218,5 @@ async def test_every_key_and_index_of_a_shops_rows_begins_with_the_shop(database
         "sync_history_by_state",
         "shop_state_tombstones",
         "change_event_by_xid",
+        "analysis_task_of_worker",
     }

@@ -49,6 +49,7 @@ from catalog_svc.usecases.watch_sync import WatchSync
 from tests.conftest import as_owner
 from tests.fakes.known_platforms import KnownPlatforms
 from tests.fakes.product_source import WATERMARK, MemorySource, product
+from tests.integration.catalog_svc.analyzing import ANALYZER, OTHER_ANALYZER, Analyzing, pictured
 from tests.integration.catalog_svc.conftest import HEADER, SHOP, CatalogWorld
 from tests.waiting import until, until_found, within_timeout
 
@@ -182,7 +183,9 @@ async def counts(world: CatalogWorld, shop_id: UUID) -> Counter[str]:
 async def long_lived_shop(world: CatalogWorld, replica: Replica) -> UUID:
     """Return the id of a shop that has rows in every table with rows of shops, and an active sync."""
     await replica.shops.register(SHOP, merchant_id="merchant-of-the-test", display_name="Name by the caller")
-    source = MemorySource([product(f"product-{n}", title="Unmistakable shirt", items=2) for n in range(9)])
+    source = MemorySource(
+        [pictured(f"product-{n}", f"picture-{n}", "", title="Unmistakable shirt") for n in range(9)]
+    )
     source.platform_shop_id, source.display_name = "id-on-the-platform", "Name on the platform"
     source.notes = ("A note of the test.",)
     source.issues = [
@@ -192,6 +195,9 @@ async def long_lived_shop(world: CatalogWorld, replica: Replica) -> UUID:
     ]
     for number in range(7):
         await synced(world, source, request_id=f"request-{number}")
+    analyzing = Analyzing(world)
+    await analyzing.switch(ANALYZER, OTHER_ANALYZER)
+    await analyzing.submit((await analyzing.lease(limit=1)).tasks[0])
     # A pass that failed and is not resumed, and one that runs.
     source.failures = {4: [REVOKED]}
     await synced(world, source)
@@ -227,6 +233,7 @@ async def test_nothing_of_a_deleted_shop_is_left_in_any_table(world: CatalogWorl
         "rejected product": "rejected-1",
         "sample": "a sample",
         "note": "A note of the test.",
+        "image": "picture-",
     }
     for what, needle in needles.items():
         assert await tables_with(world, needle), f"the test cannot find the {what}"
@@ -245,7 +252,7 @@ async def test_nothing_of_a_deleted_shop_is_left_in_any_table(world: CatalogWorl
 async def test_every_table_with_many_rows_of_a_shop_is_purged(world: CatalogWorld) -> None:
     """The others have few rows, which the first and the last transaction delete."""
     few = {"shop", "shop_schedule", "shop_state", "sync", "sync_queue", "idempotency_key", "shop_deletion"}
-    few |= {"refresh_queue", "shop_audit", "shop_webhooks"}
+    few |= {"refresh_queue", "shop_audit", "shop_webhooks", "analysis_queue"}
     assert set(await columns(world, "shop_id")) == few | {table.name for table in PURGED_TABLES}
 
 

@@ -69,7 +69,7 @@ class Callers:
         kind = random.choices(
             ("operator", "service", "domain", "merchant", "anonymous", "forged"), (35, 20, 15, 10, 8, 12)
         )[0]
-        if method.service == "ConnectorService" and kind in ("operator", "domain"):
+        if not method.is_of_catalog and kind in ("operator", "domain"):
             kind = "service"
         metadata = self._credentials(random, method, kind)
         if random.random() < 0.25:
@@ -85,7 +85,7 @@ class Callers:
             case "operator":
                 return target.operator()
             case "service":
-                return target.service if method.service == "CatalogService" else target.connector_service
+                return target.service if method.is_of_catalog else target.connector_service
             case "domain":
                 return target.client(domain=target.shops[0].partition(":")[2])
             case "merchant":

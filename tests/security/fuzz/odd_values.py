@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from random import Random
 from typing import Any, Final
 
@@ -95,3 +96,20 @@ def _random_character(random: Random) -> str:
     code = random.choice((random.randrange(0x20), random.randrange(0x250), random.randrange(0x10FFFF)))
     # A surrogate has no UTF-8.
     return "\ufffd" if 0xD800 <= code <= 0xDFFF else chr(code)
+
+
+def odd_object(random: Random) -> dict[str, Any]:
+    """Return the content of a Struct that JSON or the database may not have, or that is large or deep."""
+    deep: Any = 1
+    for _ in range(random.choice((5, 20, 30))):
+        deep = random.choice(({"deep": deep}, [deep]))
+    objects: tuple[dict[str, Any], ...] = (
+        {},
+        {"score": random.choice((math.nan, math.inf, -math.inf, 1e308, -0.0))},
+        {random.choice(("", "\0", "\\u0000", "x" * 5_000)): "text"},
+        {"text": random.choice(("\0", "\\u0000", "x" * 100_000, "\u2028\ufeff"))},
+        {str(number): number for number in range(random.choice((100, 3_000)))},
+        {"many": [None] * random.choice((10, 5_000))},
+        {"deep": deep},
+    )
+    return random.choice(objects)

@@ -11,9 +11,10 @@ from typing import Any, Final
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.struct_pb2 import Struct
 
 from tests.security.fuzz.mutations import mutate, noise
-from tests.security.fuzz.odd_values import odd_count, odd_scalar, odd_seconds
+from tests.security.fuzz.odd_values import odd_count, odd_object, odd_scalar, odd_seconds
 from tests.security.methods import Method
 
 _TIMES: Final = ("google.protobuf.Timestamp", "google.protobuf.Duration")
@@ -144,6 +145,9 @@ class _Filler:
 
     def _message(self, descriptor: Descriptor) -> Message:
         message = GetMessageClass(descriptor)()
+        if isinstance(message, Struct):
+            message.update(odd_object(self.random) if self._is_odd() else {"sharpness": 0.5})
+            return message
         if descriptor.full_name in _TIMES and self._is_odd():
             return type(message)(**odd_seconds(self.random))
         if descriptor.full_name in _TIMES:

@@ -10,12 +10,16 @@ from random import Random
 from typing import Any, Final
 
 import grpc
+from catalogsync.catalog.v1 import analysis_pb2 as analysis_state
+from catalogsync.catalog.v1 import analysis_service_pb2 as analysis_pb
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.analysis_service_pb2_grpc import AnalysisServiceStub
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync.connector.v1 import connector_service_pb2 as connector_pb
 from catalogsync_common.auth.access_rules import path_of
 from catalogsync_common.channel import open_channel
 from catalogsync_common.status import read_failure_now
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from tests.security.fuzz.callers import Caller, Callers
@@ -23,7 +27,9 @@ from tests.security.fuzz.oracle import broken_lines, memory_mb, violation
 from tests.security.fuzz.requests import RequestGenerator, Vocabulary, disposable_shops
 from tests.security.methods import METHODS, Method
 from tests.security.target import Target, TargetShop
+from tests.waiting import TIMEOUT_SECONDS
 
+_ANALYZERS: Final = ("category", "quality")
 SERVICES: Final = ("catalog_svc", "connector_svc")
 _CALLS_IN_FLIGHT: Final = 24
 _CHANNELS: Final = 4
@@ -114,7 +120,10 @@ class _Fuzzer:
         self._channels: dict[str, list[grpc.aio.Channel]] = {}
 
     async def __aenter__(self) -> _Fuzzer:
-        addresses = {"CatalogService": self._target.catalog, "ConnectorService": self._target.connector}
+        addresses = {
+            method.service: self._target.catalog if method.is_of_catalog else self._target.connector
+            for method in METHODS
+        }
         # Otherwise all would share one connection.
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1))
         self._channels = {
@@ -209,6 +218,7 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
     """Ask the services for page tokens and checkpoints, and collect what they know."""
     refs = [{"shop_id": shop.shop_id} for shop in shops]
     refs += [{"platform": shop.platform, "domain": shop.domain} for shop in shops]
+    tasks = await _analysis_tasks(target, shops[0])
     tokens, checkpoints = await _page_tokens(target, shops), await _checkpoints(target, shops)
     uuids = [f"00000000-0000-4000-8000-{number:012}" for number in range(200)]
     values: dict[str, Iterable[Any]] = {
@@ -234,7 +244,24 @@ async def _vocabulary(target: Target, shops: tuple[TargetShop, TargetShop]) -> V
         "mode": [0, 1, 2],
         "states": [1, 2, 3, 4, 5],
         "connection_state": [0, 1, 2],
-        "paths": ["merchant_id", "display_name", "incremental_interval", "full_interval", "paused"],
+        "paths": [
+            *("merchant_id", "display_name", "incremental_interval", "full_interval", "paused", "analyzers"),
+        ],
+        "analyzer": ["", *_ANALYZERS],
+        "analyzers": _ANALYZERS,
+        "worker_id": ["fuzz", "other"],
+        "model_version": ["", "1", "2"],
+        "other_than_model_version": ["1", "2"],
+        "lease_id": [task.lease_id for task in tasks],
+        "lease_ids": [task.lease_id for task in tasks],
+        "ids": [task.image_id for task in tasks],
+        "max_in_flight": [0, 1, 100],
+        "state": [0, 1, 2, 3, 4],
+        "analysis_state": [0, 1, 2, 3, 4],
+        "category": ["", "Shirts"],
+        "reason": ["IMAGE_UNREADABLE"],
+        **{name: ["0", "0.5", "1"] for name in ("quality_score", "confidence_score")},
+        **{name: ["", "0.2", "0.500000"] for name in ("min_quality_score", "max_quality_score")},
         "Timestamp": [1_700_000_000, 1_790_000_000],
         "Duration": [0, 60, 3_600],
     }
@@ -267,14 +294,33 @@ async def _positions(target: Target, shops: tuple[TargetShop, TargetShop]) -> li
     return found
 
 
+async def _analysis_tasks(target: Target, shop: TargetShop) -> list[analysis_pb.AnalysisTask]:
+    """Switch the analyzers on for the shop, and return tasks that the worker "fuzz" has leased."""
+    async with open_channel(target.catalog) as channel:
+        update = pb.ShopUpdate(analyzers=_ANALYZERS)
+        request = pb.UpdateShopRequest(
+            shop=shop.refs[0], update=update, update_mask=FieldMask(paths=["analyzers"])
+        )
+        await CatalogServiceStub(channel).UpdateShop(request, metadata=target.service)
+        lease = analysis_pb.LeaseTasksRequest(worker_id="fuzz", analyzer=_ANALYZERS[0], max_in_flight=20)
+        call = AnalysisServiceStub(channel).LeaseTasks(lease, metadata=target.service, timeout=TIMEOUT_SECONDS)
+        async for message in call:
+            if message.tasks:
+                call.cancel()
+                return list(message.tasks)
+    raise AssertionError("the shop has no image")
+
+
 async def _page_tokens(target: Target, shops: tuple[TargetShop, TargetShop]) -> list[str]:
     found = []
     async with open_channel(target.catalog) as channel:
-        for name in ("ListItems", "ListProducts", "ListShops", "ListSyncs"):
+        for name in ("ListItems", "ListProducts", "ListShops", "ListSyncs", "ListAnalyses"):
             (method,) = (one for one in METHODS if str(one) == name)
             fields: dict[str, Any] = {"page_size": 1}
-            if name in ("ListItems", "ListProducts"):
+            if name in ("ListItems", "ListProducts", "ListAnalyses"):
                 fields["shop"] = shops[0].refs[0]
+            if name == "ListAnalyses":
+                fields |= {"analyzer": _ANALYZERS[0], "state": analysis_state.ANALYSIS_STATE_PENDING}
             response: Any = await method.call(channel, method.request_type(**fields), target.service)
             assert isinstance(response, Message), response
             found.append(getattr(response, "next_page_token"))  # noqa: B009

@@ -10,7 +10,18 @@ from catalogsync_bff.bootstrap import running
 from catalogsync_bff.settings import BffSettings
 
 from tests.bff_client import BffClient
-from tests.fakes.catalog_service import CatalogServer
+from tests.fakes.catalog_service import CatalogServer, FakeCatalog
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[CatalogServer]:
+    """A fake catalog with analyses of its items."""
+    fake = FakeCatalog()
+    server = CatalogServer(fake, analysis=fake.analyses)
+    await server.start()
+    yield server
+    await server.kill()
+    await fake.close()
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.analysis_service_pb2 import AnalysisResult
 from catalogsync.types.v1.product_pb2 import Money
 from catalogsync_bff.json_form import encode, to_json
 from catalogsync_bff.schemas import RECORDS, record_schemas
@@ -49,6 +50,15 @@ def test_numbers_times_durations_and_money_are_exact() -> None:
     assert to_json(Duration(seconds=1, nanos=500_000_000)) == 1.5
 
 
+def test_attributes_of_an_analysis_are_the_object_that_they_hold() -> None:
+    result = AnalysisResult(quality_score="0.50")
+    result.attributes.update({"components": [{"measured": 120, "score": 0.5}], "none": None})
+    content = json.loads(encode(to_json(result)))
+    assert content["attributes"] == {"components": [{"measured": 120, "score": 0.5}], "none": None}
+    assert content["quality_score"] == "0.50"
+    assert to_json(AnalysisResult())["attributes"] is None
+
+
 def test_the_error_of_a_sync_has_its_reason_and_its_metadata() -> None:
     sync = pb.Sync()
     sync.error.code = 9
@@ -67,5 +77,6 @@ def test_the_schemas_describe_the_same_keys() -> None:
     """Both are made of the contract by different code."""
     schemas = record_schemas()
     for record in RECORDS:
-        name = {"GetStatusResponse": "ShopStatus"}.get(record.__name__, record.__name__)
+        names = {"GetStatusResponse": "ShopStatus", "GetAnalysisResponse": "ItemAnalyses"}
+        name = names.get(record.__name__, record.__name__)
         assert list(schemas[name]["properties"]) == list(to_json(record()))

@@ -64,7 +64,7 @@ async def test_the_document_describes_every_route_of_the_api(server: CatalogServ
     described = {(method, path) for path, methods in document["paths"].items() for method in methods}
     assert ("post", f"{API}/sync") in described
     assert ("get", f"{API}/events") in described
-    assert len(described) == 19
+    assert len(described) == 20
     references = set(re.findall(r"#/components/schemas/(\w+)", str(document)))
     assert references <= set(document["components"]["schemas"])
     identifiers = [one["operationId"] for methods in document["paths"].values() for one in methods.values()]

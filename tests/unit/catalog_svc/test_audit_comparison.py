@@ -28,8 +28,8 @@ STORED_AT = RELIABLE - timedelta(days=2)
 
 def item(item_id: str = "1-1", *, updated: datetime | None = EARLIER, price: str | None = "10.00") -> ItemRecord:
     return ItemRecord(
-        item_id, "1", 1, "M", "SKU", "", "EUR", price, None, 5, True, False, '[["Size","M"]]', "", "0.50", "kg",
-        EARLIER, updated,
+        item_id, "1", 1, "M", "SKU", "", "EUR", price, None, 5, True, False, '[["Size","M"]]', "", "", "0.50",
+        "kg", EARLIER, updated,
     )  # fmt: skip
 
 

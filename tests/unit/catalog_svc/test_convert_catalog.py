@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from google.protobuf.message import Message
 
+from catalog_svc.domain.analysis import AnalysisState, AnalysisSummary, ItemAnalysis
 from catalog_svc.domain.catalog_reads import Item, Product
 from catalog_svc.rpc import convert_catalog
 
@@ -39,6 +40,20 @@ ITEM = Item(
     product_url="https://shop.example/shirt",
     vendor="Acme",
     product_type="Tops",
+    analysis=ItemAnalysis(
+        state=AnalysisState.ANALYZED,
+        results=(
+            AnalysisSummary(
+                analyzer="quality",
+                model_version="2",
+                category="Shirts",
+                subcategory="T-Shirts",
+                quality_score=Decimal("0.50"),
+                confidence_score=Decimal("0.9"),
+                analyzed_at=NOW,
+            ),
+        ),
+    ),
 )
 PRODUCT = Product(
     product_id="1",

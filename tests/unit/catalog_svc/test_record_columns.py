@@ -10,6 +10,7 @@ from sqlalchemy import Table
 from sqlalchemy.engine import make_url
 
 from catalog_svc.domain.records import ItemRecord, ProductRecord
+from catalog_svc.storage.analysis_images import ANALYSIS_COLUMNS
 from catalog_svc.storage.products import (
     COMPARE_ITEMS,
     CREATE_STAGING_TABLES,
@@ -33,6 +34,8 @@ RECORDS = [
 KEY = ("shop_id",)
 BOOKKEEPING = ("feed_position", "created_at", "updated_at", "deleted_at")
 """Columns that the database fills, not the source."""
+OF_ANALYSIS = {product: (), item: tuple(ANALYSIS_COLUMNS)}
+"""Columns that the analysis of images fills; they are staged with the record."""
 
 
 @pytest.mark.parametrize(("fields", "columns", "table"), RECORDS)
@@ -40,7 +43,7 @@ def test_a_table_has_the_fields_of_its_record_in_their_order(
     fields: tuple[str, ...], columns: Sequence[RecordColumn], table: Table
 ) -> None:
     assert tuple(column.name for column in columns) == fields
-    assert tuple(table.columns.keys()) == (*KEY, *fields, *BOOKKEEPING)
+    assert tuple(table.columns.keys()) == (*KEY, *fields, *BOOKKEEPING, *OF_ANALYSIS[table])
     assert tuple(table.primary_key.columns.keys()) == (*KEY, fields[0])
 
 
@@ -48,25 +51,27 @@ def test_a_table_has_the_fields_of_its_record_in_their_order(
 def test_a_staged_value_has_the_type_of_its_column_or_is_cast_to_it(
     fields: tuple[str, ...], columns: Sequence[RecordColumn], table: Table
 ) -> None:
-    for column in columns:
-        compiled = table.columns[column.name].type.compile(dialect=_DIALECT).lower()
-        stored = compiled.replace("timestamp with time zone", "timestamptz")
-        assert (column.cast_to or column.staging_type) == stored, column.name
+    staged = {column.name: column.cast_to or column.staging_type for column in columns}
+    staged |= {name: ANALYSIS_COLUMNS[name] for name in OF_ANALYSIS[table]}
+    for name, kind in staged.items():
+        compiled = table.columns[name].type.compile(dialect=_DIALECT).lower()
+        assert kind == compiled.replace("timestamp with time zone", "timestamptz"), name
 
 
 @pytest.mark.parametrize(("fields", "columns", "table"), RECORDS)
 def test_a_staging_table_has_exactly_the_fields_of_its_record(
     fields: tuple[str, ...], columns: Sequence[RecordColumn], table: Table
 ) -> None:
-    definitions = staging_columns(columns).split(", ")
-    assert tuple(definition.split()[0] for definition in definitions) == fields
+    more = {name: ANALYSIS_COLUMNS[name] for name in OF_ANALYSIS[table]}
+    definitions = staging_columns(columns, more).split(", ")
+    assert tuple(definition.split()[0] for definition in definitions) == (*fields, *more)
 
 
 @pytest.mark.parametrize(
     ("fields", "insert", "upsert"),
     [
         (ProductRecord._fields, INSERT_PRODUCTS.text, UPSERT_PRODUCTS.text),
-        (ItemRecord._fields, INSERT_ITEMS.text, UPSERT_ITEMS.text),
+        ((*ItemRecord._fields, *ANALYSIS_COLUMNS), INSERT_ITEMS.text, UPSERT_ITEMS.text),
     ],
     ids=["product", "item"],
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.catalog_service import CatalogServer
+from tests.fakes.catalog_service import CatalogServer, FakeCatalog
 from tests.fakes.checking_connector import CheckingConnector, serve_connector
 from tests.waiting import TIMEOUT_SECONDS, until
 
@@ -96,6 +96,17 @@ class CommandLine:
         assert TOKEN not in (out + err).decode()
         assert process.returncode is not None
         return Result(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[CatalogServer]:
+    """A fake catalog with analyses of its items."""
+    fake = FakeCatalog()
+    server = CatalogServer(fake, analysis=fake.analyses)
+    await server.start()
+    yield server
+    await server.kill()
+    await fake.close()
 
 
 @pytest.fixture

@@ -56,6 +56,19 @@ def test_the_item_count_is_the_number_of_sellable_items(spec: ShopSpec) -> None:
     assert shop_catalog.item_count == len(items) == len({item.item_id for item in items})
 
 
+@pytest.mark.parametrize("platform", [Platform.SHOPIFY, Platform.BIGCOMMERCE, Platform.WOOCOMMERCE])
+def test_a_replaced_picture_changes_the_date_of_the_product_except_on_woocommerce(platform: Platform) -> None:
+    shop_catalog = catalog(platform)
+    product = next(product for product in shop_catalog.products() if product.images)
+    first = shop_catalog.replace_picture(product.images[0].id)
+    second = shop_catalog.replace_picture(product.images[0].id)
+    assert product.images[0].changed < first.changed < second.changed
+    changed = shop_catalog.product(product.id)
+    assert changed is not None
+    assert changed.images == (second, *product.images[1:])
+    assert (changed.updated == product.updated) is (platform is Platform.WOOCOMMERCE)
+
+
 def test_a_shop_may_be_empty() -> None:
     shop_catalog = catalog(Platform.SHOPIFY, products=0)
     assert (len(shop_catalog), list(shop_catalog.sellable_items())) == (0, [])

@@ -28,6 +28,7 @@ def test_pictures_of_different_types_and_ids_differ_and_equal_ones_are_equal() -
     assert len(by_type) == len(TYPES) + 1
     assert len({product_picture(image_id, "Bags") for image_id in range(20)}) > 10
     assert product_picture(7, "Bags") == product_picture(7, "Bags")
+    assert product_picture(7, "Bags", replacement=1_700_000_000) != product_picture(7, "Bags")
 
 
 def test_a_polygon_covers_its_inside_at_each_height() -> None:

@@ -15,17 +15,22 @@ const MAX_PARALLEL_STATUS_CALLS = 3;
 const RETRY_MILLISECONDS = 3000;
 /** The schedule and the connection of a shop may change without an event. */
 const REFRESH_MILLISECONDS = 60_000;
-/** The counts of a shop grow while a sync runs. */
+/** The counts of a shop grow while a sync runs, and while its images are analyzed. */
 const ACTIVE_REFRESH_MILLISECONDS = 5000;
 
 /**
- * @typedef {{kind: "sync", sync: Sync, before: Sync | null} | {kind: "connection"} | {kind: "other"}} Change
+ * @typedef {{kind: "sync", sync: Sync, before: Sync | null} | {kind: "analysis", shopId: string}
+ *   | {kind: "connection"} | {kind: "other"}} Change
  */
 
 export class CatalogState {
-  /** @param {Api} api */
-  constructor(api) {
+  /**
+   * @param {Api} api
+   * @param {(shopId: string) => boolean} isShown Whether a view of the shop is open.
+   */
+  constructor(api, isShown) {
     this.api = api;
+    this.isShown = isShown;
     this.syncs = new SyncStore();
     this.rates = new RateHistory();
     /** @type {Map<string, ShopDetails>} */
@@ -175,7 +180,10 @@ export class CatalogState {
   async loadStatus(shopId) {
     try {
       const status = /** @type {Status} */ (await this.api.get(`/shops/${shopId}/status`));
+      const before = this.statuses.get(shopId);
       this.statuses.set(shopId, status);
+      if (before !== undefined && JSON.stringify(before.analysis) !== JSON.stringify(status.analysis))
+        this.notify({ kind: "analysis", shopId });
       this.statusErrors.delete(shopId);
       this.rememberShop(status);
       for (const sync of [status.last_finished_sync, status.active_sync]) if (sync) this.applySync(sync);
@@ -255,7 +263,13 @@ export class CatalogState {
 
   refreshActive() {
     if (this.isStale || document.hidden) return;
-    for (const shopId of this.shops.keys()) if (this.syncs.active(shopId) !== null) this.requestStatus(shopId);
+    for (const shopId of this.shops.keys()) if (this.isChanging(shopId)) this.requestStatus(shopId);
+  }
+
+  /** @param {string} shopId */
+  isChanging(shopId) {
+    if (this.syncs.active(shopId) !== null) return true;
+    return this.isShown(shopId) && (this.statuses.get(shopId)?.analysis?.pending_item_count ?? 0) > 0;
   }
 
   /** @param {string} syncId */

@@ -6,8 +6,9 @@ import { icon } from "./icons.js";
 /**
  * @param {{path: string | null, alt: string, size: 96 | 192 | 480}} image path: below /api/v1/catalog; null if there is
  *   no image.
+ * @param {...import("../dom.js").Child} children What is shown on it.
  */
-export function thumbnail({ path, alt, size }) {
+export function thumbnail({ path, alt, size }, ...children) {
   return h(
     "div",
     { class: `thumbnail thumbnail-${size}` },
@@ -23,6 +24,7 @@ export function thumbnail({ path, alt, size }) {
         decoding: "async",
         oncreate: showWhenLoaded,
       }),
+    children,
   );
 }
 

@@ -4,8 +4,10 @@ import { h } from "../dom.js";
 import { formatCount, formatPrice } from "../format.js";
 import { button, emptyState, pager, problemBox, skeletons } from "../parts/basics.js";
 import { icon } from "../parts/icons.js";
+import { analysisState, lowestPercent, qualityBadge } from "../parts/quality.js";
 import { itemImagePath, thumbnail } from "../parts/thumbnail.js";
 import { links } from "../router.js";
+import { analysisFilter } from "./analysis.js";
 
 /** @typedef {import("../page.js").Page} Page */
 /** @typedef {import("../data/types.js").Item} Item */
@@ -26,6 +28,7 @@ export function catalogView(page, shopId, filter) {
     { key: "catalog", "aria-labelledby": "catalog-heading" },
     h("h2", { id: "catalog-heading", class: "visually-hidden" }, "Catalog"),
     searchForm(shopId, filter, isTooShort),
+    analysisFilter(page, shopId, filter),
     !isTooShort && results(page, shopId, filter),
   );
 }
@@ -88,6 +91,7 @@ function results(page, shopId, filter) {
       text: filter.text,
       sku: filter.sku,
       include_deleted: filter.deleted,
+      analysis_state: filter.analysis,
       page_size: PAGE_SIZE,
       page_token: filter.page,
     }),
@@ -125,10 +129,10 @@ function itemsError(shopId, error) {
  * @param {CatalogFilter} filter
  */
 function noItems(shopId, filter) {
-  const isFiltered = filter.text !== "" || filter.sku !== "";
+  const isFiltered = filter.text !== "" || filter.sku !== "" || filter.analysis !== "";
   if (isFiltered) {
     return emptyState(
-      { iconName: "search", title: "Nothing found", text: "No item of this shop matches the search." },
+      { iconName: "search", title: "Nothing found", text: "No item of this shop matches." },
       h("a", { class: "button button-secondary", href: links.catalog(shopId) }, "Show all items"),
     );
   }
@@ -146,7 +150,11 @@ function itemCard(shopId, item) {
   return h(
     "article",
     { class: item.delete_time ? "item-card item-deleted" : "item-card" },
-    thumbnail({ path: itemImagePath(shopId, item), alt: "", size: 192 }),
+    thumbnail(
+      { path: itemImagePath(shopId, item), alt: "", size: 192 },
+      analysisState(item.analysis),
+      qualityBadge(lowestPercent(item.analysis)),
+    ),
     h(
       "h3",
       { class: "item-title" },

@@ -4,8 +4,10 @@ import { h } from "../dom.js";
 import { formatDateTime, formatPrice, webUrl } from "../format.js";
 import { emptyState, factList, problemBox, skeletons } from "../parts/basics.js";
 import { icon } from "../parts/icons.js";
+import { lowestPercent } from "../parts/quality.js";
 import { itemImagePath, productImagePath, thumbnail } from "../parts/thumbnail.js";
 import { links } from "../router.js";
+import { analysisSection } from "./analysis.js";
 import { stockLabel } from "./catalog.js";
 
 /** @typedef {import("../page.js").Page} Page */
@@ -34,6 +36,7 @@ export function itemView(page, { shopId, itemId }) {
       thumbnail({ path: itemImagePath(shopId, item), alt: item.product_title, size: 480 }),
       h("div", null, heading(item), price(item), itemFacts(item), productLink(item.product_url)),
     ),
+    analysisSection(page, shopId, item),
     product && variants(shopId, product, itemId),
     product && description(product),
   );
@@ -49,6 +52,7 @@ export function productView(page, { shopId, productId }) {
   );
   if (error !== null && product === null) return missing(shopId, error);
   if (product === null) return h("div", { class: "card", key: "loading" }, skeletons(6, "skeleton-line"));
+  const withImage = product.items.find((/** @type {Item} */ one) => one.analysis && one.analysis.state !== "NOT_APPLICABLE");
   return h(
     "div",
     { class: "stack", key: `product ${productId}` },
@@ -75,6 +79,7 @@ export function productView(page, { shopId, productId }) {
         productLink(product.url),
       ),
     ),
+    withImage && analysisSection(page, shopId, withImage),
     variants(shopId, product, ""),
     description(product),
   );
@@ -147,6 +152,7 @@ function productLink(url) {
 function variants(shopId, product, itemId) {
   const others = product.items.filter((item) => item.item_id !== itemId);
   if (others.length === 0) return null;
+  const isAnalyzed = others.some((item) => item.analysis);
   return h(
     "section",
     { class: "card", key: "variants", "aria-labelledby": "variants-heading" },
@@ -163,6 +169,7 @@ function variants(shopId, product, itemId) {
           h("th", { scope: "col" }, "Variant"),
           h("th", { scope: "col", class: "cell-number" }, "Price"),
           h("th", { scope: "col", class: "cell-number" }, "Stock"),
+          isAnalyzed && h("th", { scope: "col", class: "cell-number" }, "Image quality"),
         ),
       ),
       h(
@@ -179,6 +186,7 @@ function variants(shopId, product, itemId) {
             ),
             h("td", { class: "cell-number" }, item.price ? formatPrice(item.price) : "–"),
             h("td", { class: "cell-number" }, stockLabel(item)),
+            isAnalyzed && h("td", { class: "cell-number" }, String(lowestPercent(item.analysis) ?? "–")),
           ),
         ),
       ),

@@ -6,6 +6,7 @@ import { ago, factList, skeletons } from "../parts/basics.js";
 import { syncPanel } from "../parts/sync_panel.js";
 import { syncTable } from "../parts/sync_table.js";
 import { links } from "../router.js";
+import { analysisFact } from "./analysis.js";
 
 /** @typedef {import("../page.js").Page} Page */
 /** @typedef {import("../data/types.js").Status} Status */
@@ -88,6 +89,7 @@ function facts({ state }, status) {
     status.item_count === 0 ? null : Math.floor((100 * status.item_with_image_count) / status.item_count);
   return factList([
     withImage !== null && ["Items with an image", `${withImage} %`],
+    analysisFact(status),
     ["Up to date as of", status.fresh_as_of_time ? ago(status.fresh_as_of_time, now) : "Not synced yet"],
     status.full_as_of_time !== null && ["Fully compared", ago(status.full_as_of_time, now)],
     schedule !== null && [

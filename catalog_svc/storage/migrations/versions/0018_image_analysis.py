@@ -27,14 +27,6 @@ _COLUMNS: Final = (
         ADD COLUMN analysis_state TEXT""",
 )
 
-# Their rows are those of shops with analysis: as long as there are none, they take neither space nor time.
-_INDEXES: Final = {
-    "item_by_image": "item (shop_id, image_hash) WHERE image_hash IS NOT NULL AND deleted_at IS NULL",
-    "item_by_analysis": """item (shop_id, analysis_state, product_id, item_id)
-        WHERE analysis_state IS NOT NULL AND deleted_at IS NULL""",
-    "shop_state_analysis_backfill": "shop_state (shop_id) WHERE analysis_backfill_after IS NOT NULL",
-}
-
 _TABLES: Final = (
     """
     CREATE TABLE analysis_task (
@@ -78,13 +70,15 @@ _TABLES: Final = (
         task_position BIGINT NOT NULL,
         task_epoch BIGINT NOT NULL,
         updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+        quality_millionths BIGINT GENERATED ALWAYS AS (CAST(quality_score * 1000000 AS bigint)) STORED,
         CONSTRAINT analysis_result_pkey PRIMARY KEY (shop_id, analyzer, image_hash)
     ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02)""",
     """
-    CREATE INDEX analysis_result_by_score ON analysis_result (shop_id, analyzer, quality_score, image_hash)""",
+    CREATE INDEX analysis_result_by_score
+        ON analysis_result (shop_id, analyzer, quality_millionths, image_hash)""",
     """
     CREATE INDEX analysis_result_by_category
-        ON analysis_result (shop_id, analyzer, category, quality_score, image_hash)""",
+        ON analysis_result (shop_id, analyzer, category, quality_millionths, image_hash)""",
     """
     CREATE TABLE analysis_queue (
         shop_id UUID NOT NULL,
@@ -190,7 +184,3 @@ def upgrade() -> None:
     for name, definition in _FUNCTIONS.items():
         op.execute(f"CREATE OR REPLACE FUNCTION {name}{definition.replace('{settings}', settings)}")
         op.execute(f"REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC")
-    with op.get_context().autocommit_block():
-        for name, columns in _INDEXES.items():
-            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-            op.execute(f"CREATE INDEX CONCURRENTLY {name} ON {columns}")

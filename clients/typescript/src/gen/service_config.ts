@@ -22,7 +22,13 @@ export const SERVICE_CONFIG =
         {"service": "catalogsync.catalog.v1.CatalogService", "method": "ListItems"},
         {"service": "catalogsync.catalog.v1.CatalogService", "method": "ListItemChanges"},
         {"service": "catalogsync.catalog.v1.CatalogService", "method": "CancelSync"},
-        {"service": "catalogsync.catalog.v1.CatalogService", "method": "IngestWebhook"}
+        {"service": "catalogsync.catalog.v1.CatalogService", "method": "IngestWebhook"},
+        {"service": "catalogsync.catalog.v1.AnalysisService", "method": "ExtendLeases"},
+        {"service": "catalogsync.catalog.v1.AnalysisService", "method": "SubmitResults"},
+        {"service": "catalogsync.catalog.v1.AnalysisService", "method": "GetAnalysis"},
+        {"service": "catalogsync.catalog.v1.AnalysisService", "method": "ListAnalyses"},
+        {"service": "catalogsync.catalog.v1.AnalysisService", "method": "ListDeadTasks"},
+        {"service": "catalogsync.catalog.v1.AnalysisService", "method": "RequeueTasks"}
       ],
       "timeout": "10s",
       "retryPolicy": {
@@ -43,7 +49,8 @@ export const SERVICE_CONFIG =
         {"service": "catalogsync.catalog.v1.CatalogService", "method": "WatchItems"},
         {"service": "catalogsync.catalog.v1.CatalogService", "method": "WatchChanges"},
         {"service": "catalogsync.catalog.v1.CatalogService", "method": "WatchSyncs"},
-        {"service": "catalogsync.catalog.v1.CatalogService", "method": "VerifyCatalog"}
+        {"service": "catalogsync.catalog.v1.CatalogService", "method": "VerifyCatalog"},
+        {"service": "catalogsync.catalog.v1.AnalysisService", "method": "LeaseTasks"}
       ],
       "retryPolicy": {
         "maxAttempts": 4, "initialBackoff": "0.5s", "maxBackoff": "5s", "backoffMultiplier": 2,

@@ -2,19 +2,25 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { backoffMs, policyOf } from "../../src/call-policy.js";
-import { CatalogService } from "../../src/index.js";
+import { AnalysisService, CatalogService } from "../../src/index.js";
+
+const METHODS = [...CatalogService.methods, ...AnalysisService.methods];
 
 test("every method has a deadline or retries: a new RPC is not forgotten in the service config", () => {
-  for (const { name } of CatalogService.methods) {
+  for (const { name } of METHODS) {
     const { timeoutMs, retry } = policyOf(name);
     assert.ok(timeoutMs || retry, name);
   }
 });
 
 test("unary calls have a deadline and streams have none: a watch may last for hours", () => {
-  for (const { name, methodKind } of CatalogService.methods) {
+  for (const { name, methodKind } of METHODS) {
     assert.equal(policyOf(name).timeoutMs === undefined, methodKind === "server_streaming", name);
   }
+});
+
+test("no two methods have the same name: policies are found, and client.rpc is made, by name", () => {
+  assert.equal(new Set(METHODS.map(({ name }) => name)).size, METHODS.length);
 });
 
 test("StartSync is not in the retries of the config: without a request_id a repeated call starts a second sync", () => {

@@ -370,7 +370,7 @@ class TaskFailure(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     PERMANENT_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """In words of the analyzer: "IMAGE_NOT_FOUND", at most 63 of A-Z, 0-9 and "_"."""
+    """In words of the analyzer: "IMAGE_NOT_FOUND", a letter and at most 62 more of A-Z, 0-9 and "_"."""
     message: _builtins.str
     """For people, at most 1,000 characters."""
     permanent: _builtins.bool

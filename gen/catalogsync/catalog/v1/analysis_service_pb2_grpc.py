@@ -105,8 +105,9 @@ class AnalysisServiceServicer:
         1. A message with tasks is sent as soon as there are tasks and the worker has free places: at once when this replica
         stores a task or a result, otherwise within 1.3 s.
         2. The shops take turns: a shop with many tasks does not delay the others.
-        3. After any end call again: immediately after a message with a reconnect_reason, otherwise with backoff. Leases are
-        kept over the end of the stream: their results are still accepted.
+        3. After any end call again: immediately after a message with a reconnect_reason, otherwise with backoff. Leases of
+        received tasks are kept over the end of the stream: their results are still accepted. Only a message that was
+        being sent when the stream ended is given back: its tasks are leased again.
         4. A message is sent at least every 30 s, without tasks if there are none. Treat a stream that is silent for longer
         as broken.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
-from connector_svc.domain.product import InventoryPolicy, Product, ProductStatus, Variant
+from connector_svc.domain.product import Image, InventoryPolicy, Product, ProductStatus, Variant
 from connector_svc.domain.records import IssueReason
 from connector_svc.platforms.bigcommerce.inventory import sum_locations
 from connector_svc.platforms.bigcommerce.parse import stock_levels
@@ -191,6 +192,15 @@ def test_stock_is_summed_over_the_locations_that_can_sell_it(case: str) -> None:
 
 def test_a_hidden_product_is_a_draft() -> None:
     assert product_of(is_visible=False).status is ProductStatus.DRAFT
+
+
+def test_images_have_no_version_since_their_address_contains_the_time_of_the_upload() -> None:
+    # An example of BigCommerce's documentation.
+    url = "https://cdn8.bigcommerce.com/s-id30h7ohwf/products/158/images/382/towel__60806.1534344511.1280.1280.jpg?c=2"
+    modified = "2018-08-15T14:48:31+00:00"
+    assert datetime.fromisoformat(modified).timestamp() == 1534344511
+    row = {"id": 382, "url_zoom": url, "date_modified": modified}
+    assert product_of(images=[row]).images == (Image(id="382", url=url),)
 
 
 def test_the_thumbnail_is_the_first_image() -> None:

@@ -25,7 +25,14 @@ from connector_svc.domain.records import IssueReason, RecordIssue
 from connector_svc.rpc.convert import fill_product, fill_time, issue_message, stock_level_message
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 5, 123456, tzinfo=UTC)
-IMAGE = Image(url="https://cdn.example/a.png", id="i1", alt_text="front", width=800, height=600)
+IMAGE = Image(
+    url="https://cdn.example/a.png",
+    id="i1",
+    alt_text="front",
+    width=800,
+    height=600,
+    version="2026-11-01T12:00:05",
+)
 VARIANT = Variant(
     id="v1",
     title="L / Red",
@@ -92,6 +99,7 @@ def test_every_value_is_converted_unchanged() -> None:
     assert (variant.price_amount, variant.compare_at_price_amount, variant.weight) == ("7.30", "9.00", "0.50")
     assert (variant.sku, variant.stock_quantity, variant.position) == ("000134", -2, 3)
     assert variant.image.width == 800
+    assert variant.image.version == "2026-11-01T12:00:05"
     assert [(option.name, list(option.values)) for option in message.options] == [("Size", ["S", "L"])]
     assert message.update_time.ToDatetime(UTC) == MOMENT
 
