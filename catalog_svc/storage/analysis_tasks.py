@@ -86,9 +86,11 @@ _OF_LEASE: Final = """task.shop_id = :shop_id AND task.analyzer = lease.analyzer
       AND task.image_hash = lease.image_hash AND task.feed_position = lease.feed_position
       AND task.epoch = lease.epoch AND NOT task.dead"""
 
+# Not an expired one: another task may have taken its place already.
 _EXTEND = text(f"""
     UPDATE analysis_task AS task SET available_at = statement_timestamp() + :duration
     FROM {_LEASES} WHERE {_OF_LEASE} AND task.worker_id = :worker_id
+      AND task.available_at > statement_timestamp()
     RETURNING {_LEASE_COLUMNS}, task.available_at""")
 
 # The next lease has another epoch: a result of this one is late from now on.

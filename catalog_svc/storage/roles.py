@@ -37,7 +37,7 @@ FUNCTIONS: Final = (
     *("purge_unpartitioned", "create_month_partition", "drop_month_partition", "analyze_catalog"),
     *("present_incarnation", "feed_heads", "claim_refreshes", "pending_refreshes", "due_audits"),
     *("due_webhook_checks", "due_analysis_shops", "due_analyzers", "analysis_clock", "count_analysis_leases"),
-    *("analysis_backfills", "pending_analyses"),
+    *("analysis_backfills",),
     *("change_feed_state", "change_events", "purge_change_events"),
 )
 """What the service role may do across shops, and as the owner; see the migrations 0011 and 0013 to 0018."""

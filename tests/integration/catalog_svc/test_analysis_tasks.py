@@ -172,6 +172,15 @@ async def test_extended_leases_last_longer_and_lost_ones_are_named(analyzing: An
     assert await analyzing.tasks.extend("two", leases, timedelta(minutes=10)) == {}
 
 
+async def test_an_expired_lease_is_not_extended_since_its_place_may_be_taken(analyzing: Analyzing) -> None:
+    await analyzing.switch(ANALYZER)
+    worker = analyzing.worker(max_in_flight=1)
+    (expired,) = (await analyzing.lease(worker)).tasks
+    await analyzing.expire_leases()
+    assert len((await analyzing.lease(worker)).tasks) == 1
+    assert await analyzing.tasks.extend(worker.worker_id, [expired.lease], timedelta(minutes=1)) == {}
+
+
 async def test_an_ended_lease_counts_as_no_attempt_and_its_task_is_leased_again(analyzing: Analyzing) -> None:
     await analyzing.switch(ANALYZER)
     tasks = (await analyzing.lease(analyzing.worker("one"))).tasks

@@ -151,14 +151,6 @@ _FUNCTIONS: Final = {
             WHERE shop_state.analysis_backfill_after IS NOT NULL AND NOT shop_state.deleting
             ORDER BY shop_state.shop_id LIMIT max_count;
     END $$""",
-    "pending_analyses": """()
-    RETURNS TABLE (analyzer text, shop_count bigint, oldest_age interval)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER {settings} AS $$
-    BEGIN
-        RETURN QUERY SELECT analysis_queue.analyzer, count(*), statement_timestamp() - min(analysis_queue.due_at)
-            FROM analysis_queue WHERE analysis_queue.due_at <= statement_timestamp()
-            GROUP BY analysis_queue.analyzer;
-    END $$""",
 }
 
 _SETTINGS: Final = "SET search_path = pg_catalog, {schema}, pg_temp SET plan_cache_mode = force_custom_plan"
