@@ -25,6 +25,12 @@ _LOOP: Final = "retention"
 _CUTOFF = "statement_timestamp() - CAST(:older_than AS interval)"
 
 # Of all shops, and so by functions: they return ids, or delete and return numbers.
+# A worker that leases at this moment holds the lock of its row, and is not old.
+_DELETE_WORKERS = text("""
+    DELETE FROM analysis_worker WHERE worker_id IN (
+        SELECT worker_id FROM analysis_worker
+        WHERE seen_at < statement_timestamp() - CAST(:older_than AS interval)
+        ORDER BY seen_at LIMIT :limit FOR UPDATE SKIP LOCKED)""")
 _DELETE_REQUESTS = text("SELECT purge_requests(CAST(:older_than AS interval), CAST(:limit AS integer))")
 
 _DELETE_DELETIONS = text("SELECT purge_deletions(CAST(:older_than AS interval), CAST(:limit AS integer))")
@@ -120,6 +126,15 @@ class RetentionStore:
     async def purge_changes(self, *, older_than: timedelta) -> int:
         """Delete change events, the oldest transactions first; the change feed then begins after them."""
         return await self._delete(_DELETE_EVENTS, older_than)
+
+    async def purge_workers(self, *, older_than: timedelta) -> int:
+        """Delete the rows of workers that have leased no analysis tasks for `older_than`, the oldest first."""
+        values = {"older_than": older_than, "limit": self._rows_per_purge}
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(_DELETE_WORKERS, values)).rowcount
+
+        return await self._database.write(work)
 
     async def purge_seen(self) -> int:
         """Delete seen ids of passes that cannot be resumed any more."""

@@ -270,6 +270,10 @@ class PurgeableRecords(Protocol):
         """Delete change events that were written longer ago."""
         ...
 
+    async def purge_workers(self, *, older_than: timedelta) -> int:
+        """Delete the rows of workers that have leased no analysis tasks for `older_than`."""
+        ...
+
     async def purge_seen(self) -> int:
         """Delete the product ids that were listed by passes which cannot be resumed any more."""
         ...

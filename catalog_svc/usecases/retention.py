@@ -38,6 +38,9 @@ class RetentionPolicy:
     shop_deletions: timedelta = timedelta(days=7)
     """Reports of deletions of shops, from the end of the deletion. The contract promises a week."""
 
+    analysis_workers: timedelta = timedelta(days=7)
+    """Workers that have leased no analysis tasks for so long; each lease restores its row."""
+
     @property
     def partitions(self) -> timedelta:
         """A sync stays as long as a request that may be repeated refers to it."""
@@ -88,6 +91,7 @@ class Retention:
             "requests": lambda: records.purge_requests(older_than=policy.request_ids),
             "deletions of shops": lambda: records.purge_deletions(older_than=policy.shop_deletions),
             "change events": lambda: records.purge_changes(older_than=policy.changes),
+            "analysis workers": lambda: records.purge_workers(older_than=policy.analysis_workers),
             "seen ids": records.purge_seen,
             "deleted items and products": lambda: records.purge_deleted(older_than=policy.deleted_records),
         }

@@ -177,6 +177,7 @@ class Scenario:
         everything = replace(await self._changes_of_all.end(), xid=1)
         assert await self._changes_of_all.events(everything, limit=9)
         assert await self._retention.purge_changes(older_than=timedelta())
+        await self._retention.purge_workers(older_than=timedelta())
         assert await self._retention.purge_deletions(older_than=timedelta()) == len(SHOPS)
         with self.recorder.step("check_schema"):
             await self._outside_execute("UPDATE alembic_version SET version_num = '9999'")

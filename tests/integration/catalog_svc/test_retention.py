@@ -45,6 +45,16 @@ async def test_request_ids_are_kept_for_a_week_as_promised(world: CatalogWorld) 
     assert await values_of(world, "idempotency_key", "request_id") == set()
 
 
+async def test_workers_that_have_leased_nothing_for_a_week_are_forgotten(world: CatalogWorld) -> None:
+    await world.execute(
+        """INSERT INTO analysis_worker (worker_id, analyzer, model_version, seen_at)
+           SELECT 'w-' || hours, 'quality', '1', clock_timestamp() - hours * interval '1 h'
+           FROM unnest(ARRAY[167, 169]) AS hours"""
+    )
+    await purge(world)
+    assert await values_of(world, "analysis_worker", "worker_id") == {"w-167"}
+
+
 async def test_a_request_can_be_repeated_until_its_id_is_purged(world: CatalogWorld) -> None:
     first = await world.create_sync(request_id="r-1")
     await world.commands.cancel(first.sync_id)
