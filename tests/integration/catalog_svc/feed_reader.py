@@ -248,13 +248,13 @@ async def stored_items(world: CatalogWorld) -> dict[str, dict[str, Any]]:
         SELECT item.*, product.title AS product_title, product.status AS product_status,
             product.url AS product_url, product.vendor, product.product_type
         FROM item JOIN product USING (shop_id, product_id) WHERE item.deleted_at IS NULL""")
-    names = [field.name for field in fields(Item)]
+    names = [field.name for field in fields(Item) if field.name != "analysis"]
     return {row["item_id"]: {name: _comparable(row[name]) for name in names} for row in rows}
 
 
 def mirrored_items(reader: FeedReader | FeedConsumer) -> dict[str, dict[str, Any]]:
     """Return the items of a mirror in the same form."""
-    names = [field.name for field in fields(Item)]
+    names = [field.name for field in fields(Item) if field.name != "analysis"]
     return {
         item.item_id: {name: _comparable(getattr(item, name)) for name in names} for item in reader.items.values()
     }
