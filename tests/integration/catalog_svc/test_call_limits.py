@@ -232,7 +232,7 @@ def _valid(method: MethodDescriptor, *, sync_id: str) -> Any:
         if field.name == "shop":
             request.shop.CopyFrom(REF)
         elif field.name == "update_mask":
-            request.update_mask.paths.extend(["merchant_id", "display_name"])
+            request.update_mask.paths.extend(["merchant_id", "display_name", "analyzers"])
             request.update.SetInParent()
         elif field.name in values:
             setattr(request, field.name, values[field.name])
