@@ -24,11 +24,13 @@ from catalog_svc.storage.embedded import service_url
 from demo.processes import ProcessGroup
 from demo.stack import read_first_line, wait_until_serving
 from tests.conftest import SERVER_URL, copied_database, open_directory
-from tests.waiting import forever
 
 ROOT = Path(__file__).parents[2]
 CATALOG = "catalogsync.catalog.v1.CatalogService"
 CONNECTOR = "catalogsync.connector.v1.ConnectorService"
+
+SILENCE_SECONDS = 2
+"""How long the silent shop keeps a request waiting before it breaks the connection."""
 
 SHOPS = (
     "shopify:demo.myshopify.com:products=60",
@@ -161,7 +163,6 @@ def _connector_settings(
         "CONNECTOR_CREDENTIALS_FILE": str(file),
         "CONNECTOR_CA_FILE": store["ca_file"],
         "CONNECTOR_ENDPOINT_OVERRIDES": json.dumps(overrides | broken),
-        "CONNECTOR_HTTP_TIMEOUT": "1s",
         "CONNECTOR_HTTP_ATTEMPTS": "2",
     }
 
@@ -198,7 +199,12 @@ async def broken_shops() -> AsyncIterator[dict[str, str]]:
         return web.Response(status=404, text="Not Found", content_type="text/html")
 
     async def silent(request: web.Request) -> web.Response:
-        await forever()
+        # The shop ends the wait, not a timeout of the connector: a short one would also hit the devstore on a busy
+        # machine.
+        await asyncio.sleep(SILENCE_SECONDS)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
 
     async def moved(request: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": "https://elsewhere.example/"})
