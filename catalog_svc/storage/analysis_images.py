@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.analysis import NO_ANALYSES, AnalysisCounts, AnalysisState
 from catalog_svc.domain.records import ItemRecord
+from catalog_svc.storage.fence import AnalysisWrite, CatalogChange, count_change
 from catalog_svc.storage.shops import ShopScope
 
 _HASH_BYTES: Final = 16
@@ -167,37 +168,32 @@ async def count_items(connection: AsyncConnection, scope: ShopScope, item_ids: C
 
 
 async def update_items(
-    connection: AsyncConnection,
-    scope: ShopScope,
-    image_hashes: Collection[bytes],
-    *,
-    analyzers: Sequence[str],
-    feed_position: int,
-) -> AnalysisCounts:
-    """Store the state of the items that have these images, with a new position; return the change of the counts.
+    connection: AsyncConnection, scope: ShopScope, write: AnalysisWrite, image_hashes: Collection[bytes]
+) -> None:
+    """Store the state of the items that have these images, with a new position, and count the change.
 
     Args:
         connection: The caller's transaction, which holds the shop's write lock.
         scope: The shop.
+        write: The shop under its write lock.
         image_hashes: The images whose tasks or results have changed.
-        analyzers: The analyzers of the shop.
-        feed_position: The new position of the items.
     """
     if not image_hashes:
-        return NO_ANALYSES
+        return
     values = {
         **scope.values,
         "image_hashes": list(image_hashes),
-        "analyzers": list(analyzers),
-        "feed_position": feed_position,
+        "analyzers": list(write.analyzers),
+        "feed_position": write.feed_position,
     }
     before = (await connection.execute(_COUNT_ITEMS_OF_IMAGES, values)).one()
     after = (await connection.execute(_UPDATE_ITEMS, values)).one()
-    return AnalysisCounts(
+    change = AnalysisCounts(
         pending=after.pending - before.pending,
         analyzed=after.analyzed - before.analyzed,
         failed=after.failed - before.failed,
     )
+    await count_change(connection, scope.shop_id, CatalogChange(analysis=change, changed=True))
 
 
 async def image_states(

@@ -65,7 +65,7 @@ _REQUEUE_DEAD = text("""
         ORDER BY image_hash LIMIT :limit)
     RETURNING image_hash""")
 
-# Images with a result; the open and dead tasks of others stay as they are.
+# Images with a result that a live item has; the open and dead tasks of others stay as they are.
 _REQUEUE_RESULTS: Final = """
     INSERT INTO analysis_task (shop_id, analyzer, image_hash, image_url, feed_position)
     SELECT :shop_id, result.analyzer, result.image_hash, result.image_url, CAST(:feed_position AS bigint)
@@ -74,6 +74,9 @@ _REQUEUE_RESULTS: Final = """
       AND NOT EXISTS (
         SELECT FROM analysis_task AS task
         WHERE task.shop_id = :shop_id AND task.analyzer = :analyzer AND task.image_hash = result.image_hash)
+      AND EXISTS (
+        SELECT FROM item
+        WHERE item.shop_id = :shop_id AND item.image_hash = result.image_hash AND item.deleted_at IS NULL)
     ORDER BY result.image_hash LIMIT :limit
     ON CONFLICT DO NOTHING RETURNING image_hash"""
 _REQUEUE_IMAGES = text(
@@ -214,10 +217,7 @@ async def _requeue(
         requeued += (await connection.execute(_REQUEUE_IMAGES, values)).scalars()
     if which.other_than_model_version is not None:
         requeued += (await connection.execute(_REQUEUE_OTHER_MODELS, values)).scalars()
-    counts = await update_items(
-        connection, scope, requeued, analyzers=write.analyzers, feed_position=write.feed_position
-    )
     if requeued:
-        await count_change(connection, scope.shop_id, CatalogChange(analysis=counts, changed=True))
+        await update_items(connection, scope, write, requeued)
         await activate(connection, scope, [analyzer])
     return len(requeued), len(requeued) >= MAX_REQUEUED and not which.image_hashes

@@ -169,7 +169,7 @@ ALSO_IN_QUEUE: Final = {
     "AnalyzerStore.backfill_step": "stored images of a shop whose analyzers have changed",
     "AnalyzerStore.requeue": "images that are queued again",
     "AnalysisTaskStore.submit": "a failure that is tried again",
-    "AnalysisTaskStore.bury": "tasks whose last lease has expired",
+    "AnalysisTaskStore.mark_dead": "tasks whose last lease has expired",
 }
 """Transactions that write the catalog and then record in `analysis_queue` when the shop may have tasks: for shops
 with analyzers only. On Citus they commit on two nodes. The queue must not miss a committed task, and what a reader
@@ -267,7 +267,7 @@ async def test_what_writes_the_catalog_commits_on_one_node(recorder: Recorder) -
         "RetentionStore.purge_deleted",
         "ShopDeletionStore.purge",
         "SweepStore.step",
-        "AnalysisTaskStore.bury",
+        "AnalysisTaskStore.mark_dead",
         "AnalysisTaskStore.submit",
         "AnalyzerStore.backfill_step",
         "AnalyzerStore.requeue",

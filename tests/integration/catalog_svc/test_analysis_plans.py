@@ -156,7 +156,7 @@ async def test_a_lease_from_the_last_leased_position_on_reads_nothing_before_it(
     check(await plans(analyzed, call), at_most=FEW_ROWS)
 
 
-async def test_a_worker_without_a_free_place_reads_its_own_leases_alone(analyzed: AnalyzedShop) -> None:
+async def test_a_worker_without_a_free_slot_reads_its_own_leases_alone(analyzed: AnalyzedShop) -> None:
     call = analyzed.tasks.lease(worker("worker1", max_in_flight=1), analyzed.shop.shop_id, limit=LIMIT)
     check(await plans(analyzed, call), at_most=LEASED)
 
