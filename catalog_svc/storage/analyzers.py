@@ -23,6 +23,7 @@ from catalog_svc.storage.analysis_images import image_hash, image_states, make_t
 from catalog_svc.storage.analysis_queue import activate, set_analyzers
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import AnalysisWrite, CatalogChange, count_change, lock_for_analysis
+from catalog_svc.storage.planner_statistics import analyze_if_grown
 from catalog_svc.storage.shops import ShopScope
 
 _ITEMS_PER_STEP: Final = 1_000
@@ -53,6 +54,8 @@ _DELETE_TASKS = text("""
     DELETE FROM analysis_task WHERE shop_id = :shop_id AND (analyzer, image_hash) IN (
         SELECT analyzer, image_hash FROM analysis_task
         WHERE shop_id = :shop_id AND analyzer <> ALL(CAST(:analyzers AS text[])) LIMIT :limit)""")
+
+_SELECT_ITEM_COUNT = text("SELECT item_count FROM shop_state WHERE shop_id = :shop_id")
 
 _SET_VISITED = text("UPDATE shop_state SET analysis_backfill_after = :after WHERE shop_id = :shop_id")
 
@@ -180,6 +183,9 @@ async def _backfill(connection: AsyncConnection, scope: ShopScope, write: Analys
     remaining = len(rows) == _ITEMS_PER_STEP or removed.rowcount == _TASKS_PER_STEP
     visited = rows[-1].item_id if rows else after
     await connection.execute(_SET_VISITED, {**scope.values, "after": visited if remaining else None})
+    if not remaining:
+        items = (await connection.execute(_SELECT_ITEM_COUNT, scope.values)).scalar_one()
+        await analyze_if_grown(connection, rows=items)
     if new:
         await activate(connection, scope, write.analyzers)
     return remaining

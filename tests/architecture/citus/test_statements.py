@@ -70,7 +70,7 @@ EXEMPTIONS: Final = {
         "with each page of items or products",
         "on Citus present_incarnation must be distributed with the tables; a moved shard is another incarnation",
     ),
-    "sweeps._SELECT_STATISTICS": Exemption(
+    "planner_statistics._SELECT_STATISTICS": Exemption(
         Rule.PG_CLASS,
         "once per succeeded sync",
         "on Citus it always finds 0 rows, so that each sync that creates more than 50 items analyses the tables",
