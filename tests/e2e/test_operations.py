@@ -1,4 +1,4 @@
-"""The commands of docs/operations do what the pages say: install, restore a dump of a live system, and the rest."""
+"""The commands of docs/operations do what the pages say: install, restore a dump of a live system, the rest."""
 
 from __future__ import annotations
 
