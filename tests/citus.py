@@ -1,7 +1,8 @@
 """Databases on a Citus cluster that the operator of a test run has; see `make test-citus`.
 
 Each test gets a database of its own on every node of the cluster: Citus distributes within one database, and
-cannot copy a distributed template. The schema comes from `migrate`, the distribution from deploy/citus/distribute.sql.
+cannot copy a distributed template. The schema comes from `migrate`, the distribution from
+deploy/citus/distribute.sql.
 """
 
 from __future__ import annotations

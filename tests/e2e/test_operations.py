@@ -22,8 +22,16 @@ from tests.e2e.small_system import DOMAIN, SHOP, SmallSystem, small_system
 from tests.waiting import until, until_found
 
 SHOP_NAME: Final = f"shopify:{DOMAIN}"
-SH_PAGES: Final = {"back-up-and-restore.md", "install.md", "shops-and-schedules.md", "tls.md", "verify.md"}
-SQL_PAGES: Final = {"database.md"}
+SH_PAGES: Final = {
+    "back-up-and-restore.md",
+    "install.md",
+    "rotate-secrets.md",
+    "shops-and-schedules.md",
+    "tls.md",
+    "upgrade-and-roll-back.md",
+    "verify.md",
+}
+SQL_PAGES: Final = {"database.md", "size.md"}
 
 
 def _tools_are_missing() -> bool:
@@ -224,7 +232,28 @@ async def test_the_commands_for_shops_work(installation: Installation) -> None:
 
 async def test_the_statements_about_the_database_work(installation: Installation) -> None:
     roles, late = blocks(PAGES / "database.md", "sql")
+    (sizes,) = blocks(PAGES / "size.md", "sql")
     for name, value in ROLE_SETTINGS.items():
         assert f"SET {name} = '{value}'" in roles
-    out = await installation.run_sql(roles + late)
+    out = await installation.run_sql(roles + late + sizes)
     assert "application_name" in out
+    assert "bytes_per_row" in out
+
+
+async def test_an_upgrade_migrates_and_secrets_in_the_database_are_rotated(installation: Installation) -> None:
+    """`migrate` can be repeated; a second service role takes the place of the first one, which is shut out then."""
+    (upgrade,) = page("upgrade-and-roll-back.md")
+    assert "schema is at" in await installation.run(upgrade)
+    create, forbid, page_tokens = page("rotate-secrets.md")
+    key = "SELECT key FROM page_token_key"
+    before = await installation.run_sql(key)
+    try:
+        for commands in (create, forbid, page_tokens):
+            await installation.run(commands)
+        assert await installation.run_sql(key, role="catalog_2") not in ("", before)
+        count = "BEGIN; SET LOCAL catalog.shop_ids = ''; SELECT count(*) FROM shop; COMMIT;"
+        await installation.run_sql(count, role="catalog_2")
+        with pytest.raises(AssertionError, match="not permitted to log in"):
+            await installation.run_sql(key, role=SERVICE)
+    finally:
+        await installation.run_sql(f"ALTER ROLE {SERVICE} LOGIN")
