@@ -241,7 +241,7 @@ async def test_the_statements_about_the_database_work(installation: Installation
 
 
 async def test_an_upgrade_migrates_and_secrets_in_the_database_are_rotated(installation: Installation) -> None:
-    """`migrate` can be repeated; a second service role takes the place of the first one, which is shut out then."""
+    """`migrate` can be repeated; a second service role takes the place of the first, which is shut out then."""
     (upgrade,) = page("upgrade-and-roll-back.md")
     assert "schema is at" in await installation.run(upgrade)
     create, forbid, page_tokens = page("rotate-secrets.md")
