@@ -21,7 +21,7 @@ from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, servic
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.pooler import POOLER_ARGUMENTS, ROLE_SETTINGS
 from catalog_svc.storage.schema import migrate
-from tests.citus import OTHER_FILES, citus_database
+from tests.citus import OTHER_TESTS, citus_database
 from tests.pgbouncer import find_pgbouncer, is_pooled, run_pgbouncer
 
 SERVER_URL: Final = "CATALOGSYNC_TEST_SERVER_URL"
@@ -64,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if config.getoption("citus"):
         for item in items:
-            if item.path.name in OTHER_FILES:
+            if any(name in item.nodeid for name in OTHER_TESTS):
                 item.add_marker(pytest.mark.skip(reason="about one PostgreSQL, not Citus"))
     if not config.getoption("pgbouncer"):
         return

@@ -1,8 +1,6 @@
 """deploy/citus/distribute.sql knows every table, and distributes what Citus could distribute.
 
-No Citus is in a package registry. What stands in for it here checks the rules of `create_distributed_table` that
-its documentation states, on the real schema: no trigger, the distribution column in every unique index, one type
-of the column within a co-location group, functions that exist.
+No Citus is in a package registry: the script runs on the real schema with the functions of `citus_stand_in`.
 """
 
 from __future__ import annotations
@@ -16,39 +14,12 @@ from pglast import ast, parse_sql
 from sqlalchemy.engine import make_url
 
 from catalog_svc.storage.tables import metadata
+from tests.architecture.citus.citus_stand_in import STAND_IN
 from tests.architecture.citus.sql_tree import DIRECTORY_TABLES, SHOP_TABLES
 from tests.citus import DISTRIBUTE, NoCitus, distribute, workers_of
 from tests.conftest import copied_database, execute
 
 SCRIPT = DISTRIBUTE.read_text(encoding="utf-8")
-
-STAND_IN = """
-    CREATE TABLE pg_catalog.pg_dist_partition (
-        logicalrelid regclass PRIMARY KEY, colocated_with text, column_type regtype);
-    CREATE TABLE pg_catalog.distributed_function (signature regprocedure PRIMARY KEY);
-    CREATE FUNCTION create_distributed_table(relation regclass, key text, colocate_with text DEFAULT 'default')
-    RETURNS void LANGUAGE plpgsql AS $$
-    DECLARE key_number smallint := (
-        SELECT attnum FROM pg_attribute WHERE attrelid = relation AND attname = key AND attnotnull);
-    BEGIN
-        ASSERT key_number IS NOT NULL, format('%s has no column %s that is NOT NULL', relation, key);
-        ASSERT NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = relation), format('%s has a trigger', relation);
-        ASSERT NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND relation IN (conrelid, confrelid)),
-            format('%s has a foreign key', relation);
-        ASSERT NOT EXISTS (SELECT FROM pg_index
-                WHERE indrelid = relation AND indisunique AND key_number <> ALL (indkey)),
-            format('a unique index of %s does not contain %s', relation, key);
-        ASSERT colocate_with = 'default' OR EXISTS (SELECT FROM pg_catalog.pg_dist_partition
-                WHERE logicalrelid = CAST(colocate_with AS regclass)),
-            format('%s is not distributed yet', colocate_with);
-        INSERT INTO pg_catalog.pg_dist_partition
-        SELECT relation, colocate_with, atttypid FROM pg_attribute
-        WHERE attrelid = relation AND attnum = key_number;
-    END $$;
-    CREATE FUNCTION create_distributed_function(signature regprocedure) RETURNS void LANGUAGE sql AS $$
-        INSERT INTO pg_catalog.distributed_function VALUES (signature) ON CONFLICT DO NOTHING $$;
-"""
-"""Functions of Citus, with its checks."""
 
 
 def strings(node: object) -> Iterator[str]:
@@ -99,9 +70,8 @@ def test_all_tables_of_a_shop_are_on_the_shard_of_its_write_lock() -> None:
 @pytest.fixture
 async def database(postgres_url: str) -> AsyncIterator[str]:
     async with copied_database(postgres_url) as url:
-        system_tables = "SET allow_system_table_mods = on;"
         connection = await asyncpg.connect(url)
-        await connection.execute(system_tables + STAND_IN)
+        await connection.execute(f"BEGIN; {STAND_IN} COMMIT;")
         name = make_url(url).database
         await connection.execute(f"ALTER DATABASE {name} SET citus.propagate_set_commands = 'none'")
         await connection.close()
