@@ -96,7 +96,7 @@ def test_services_lead_to_pods_and_ports_that_exist(name: str) -> None:
 def selects(labels: Mapping[str, str], workload: Manifest) -> bool:
     pod = pod_of(workload)
     assert pod is not None
-    return labels.items() <= pod["metadata"]["labels"].items()
+    return bool(labels.items() <= pod["metadata"]["labels"].items())
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
