@@ -1,5 +1,7 @@
 """Renders the overlays of deploy/kubernetes: `python -m tests.deploy.kustomize DIRECTORY` prints what is applied.
 
+With `--compare` it compares that with what kustomize itself has rendered, on standard input.
+
 kustomize is a Go program that neither PyPI nor npm has. This does the part of its work that our kustomizations
 need, by the rules of its documentation, and refuses everything else, so that no overlay means more than what is
 tested: resources, namespace, labels (not in selectors), images, and patches that are strategic merges.
@@ -145,5 +147,33 @@ def containers_of(manifest: Manifest) -> list[Manifest]:
     return [] if pod is None else [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]
 
 
+def differences(ours: Sequence[Manifest], others: Sequence[Manifest]) -> list[str]:
+    """Return which objects two renderings differ in. The order of objects and of lists with a key does not count."""
+    left, right = ({_identity(each): _ordered(each) for each in side} for side in (ours, others))
+    return [" ".join(name) for name in sorted({*left, *right}) if left.get(name) != right.get(name)]
+
+
+def _ordered(value: Any, field: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _ordered(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        key = _MERGE_KEYS.get(field)
+        keyed = key is not None and all(isinstance(each, dict) and key in each for each in value)
+        items = sorted(value, key=lambda each: str(each[key])) if keyed else value
+        return [_ordered(each) for each in items]
+    return value
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the objects of an overlay, or compare them. Return the exit code."""
+    rendered = render(Path(arguments[0]))
+    if arguments[1:] != ["--compare"]:
+        yaml.safe_dump_all(rendered, sys.stdout, sort_keys=False)
+        return 0
+    found = differences(rendered, [each for each in yaml.safe_load_all(sys.stdin) if each is not None])
+    print(*(f"kustomize renders {each} differently" for each in found), sep="\n", file=sys.stderr)
+    return 1 if found else 0
+
+
 if __name__ == "__main__":
-    yaml.safe_dump_all(render(Path(sys.argv[1])), sys.stdout, sort_keys=False)
+    sys.exit(main(sys.argv[1:]))
