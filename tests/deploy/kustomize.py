@@ -148,7 +148,7 @@ def containers_of(manifest: Manifest) -> list[Manifest]:
 
 
 def differences(ours: Sequence[Manifest], others: Sequence[Manifest]) -> list[str]:
-    """Return which objects two renderings differ in. The order of objects and of lists with a key does not count."""
+    """Return the objects that two renderings differ in, whatever the order of objects and of lists with a key."""
     left, right = ({_identity(each): _ordered(each) for each in side} for side in (ours, others))
     return [" ".join(name) for name in sorted({*left, *right}) if left.get(name) != right.get(name)]
 

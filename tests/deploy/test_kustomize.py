@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.kustomize import NotSupported, merged, render
+from tests.deploy.kustomize import NotSupported, differences, merged, render
 
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
@@ -87,3 +87,18 @@ def test_a_patch_of_nothing_or_of_more_than_one_object_is_refused(
 def test_a_list_without_a_known_key_is_not_guessed() -> None:
     with pytest.raises(NotSupported, match="egress"):
         merged({"egress": [{"to": []}]}, {"egress": [{"to": []}]})
+
+
+def test_two_renderings_are_compared_without_the_order_of_keyed_lists() -> None:
+    def deployment(*env: str, replicas: int = 1) -> dict[str, Any]:
+        container = {"name": "a", "env": [{"name": name, "value": "1"} for name in env], "args": list(env)}
+        return patch_of({"replicas": replicas, "template": {"spec": {"containers": [container]}}})
+
+    assert differences([deployment("X")], [deployment("X")]) == []
+    assert differences([deployment("X")], [deployment("X", replicas=2)]) == ["apps/v1 Deployment a"]
+    assert differences([deployment("X")], []) == ["apps/v1 Deployment a"]
+    ours, others = deployment("X", "Y"), deployment("Y", "X")
+    assert differences([ours], [others]) == ["apps/v1 Deployment a"]
+    for each in (ours, others):
+        del each["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert differences([ours], [others]) == []

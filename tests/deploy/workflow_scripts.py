@@ -1,4 +1,4 @@
-"""Writes the scripts of the workflows into files, for shellcheck: `python -m tests.deploy.workflow_scripts DIRECTORY`.
+"""Writes the scripts of workflows to files, for shellcheck: `python -m tests.deploy.workflow_scripts DIRECTORY`.
 
 actionlint would do it, but its package downloads a program when it is installed, which uv.lock cannot pin by hash.
 """
