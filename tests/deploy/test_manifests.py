@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from catalogsync_common.settings import ListenAddress
 from catalogsync_common.ssrf_guard import is_public
 
-from tests.deploy.deployed import OVERLAYS, SERVERS, deployed, overlay
+from tests.deploy.deployed import OVERLAYS, ROOT, SERVERS, deployed, overlay
 from tests.deploy.kustomize import Manifest, containers_of, pod_of
 
 NAME = "app.kubernetes.io/name"
@@ -184,6 +186,13 @@ def test_the_autoscaler_follows_a_metric_that_catalog_svc_has() -> None:
     assert metric["external"]["metric"]["name"] in names
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_no_policy_allows_is_denied(name: str) -> None:
+    """A pod that no policy selects could be reached by all, and reach all."""
+    everything = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert of_kind(name, "NetworkPolicy")["default-deny"]["spec"] == everything
+
+
 class Policies:
     """The network policies of an overlay."""
 
@@ -304,3 +313,25 @@ def test_secrets_are_mounted_where_a_process_reads_them(name: str) -> None:
     if name == "production":
         (volume,) = (each for each in deployed(name)["bff"].spec["volumes"] if each["name"] == "tls")
         assert volume["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_every_secret_is_created_by_the_commands_of_the_docs(name: str, secrets: Path) -> None:
+    """Those of TLS come from a certificate authority."""
+    page = (ROOT / "docs" / "operations.md").read_text()
+    (names,) = re.findall(r"^for name in ([a-z ]+); do$", page, re.MULTILINE)
+    created = {one: {file.name for file in (secrets / one).iterdir()} for one in names.split()}
+    assert "kubectl -n catalogsync create secret generic $name --from-file=deploy/secrets/$name" in page
+    assert (
+        "create secret generic postgres --from-file=deploy/secrets/postgres --from-file=deploy/roles.sql" in page
+    )
+    created["postgres"] = {file.name for file in (secrets / "postgres").iterdir()} | {"roles.sql"}
+    for workload in of_kind(name, *WORKLOADS).values():
+        pod = pod_of(workload)
+        assert pod is not None
+        for volume in pod["spec"].get("volumes", ()):
+            secret = volume.get("secret")
+            if secret is None or secret["secretName"].endswith("-tls"):
+                continue
+            keys = {item["key"] for item in secret.get("items", ())}
+            assert keys <= created[secret["secretName"]], secret
