@@ -120,7 +120,12 @@ class Machine:
         """Start a process whose output goes to a file, and return at once."""
         with self.log(name).open("wb") as log:
             self.processes[name] = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                *command,
+                env=_environment(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def log(self, name: str) -> Path:
@@ -151,7 +156,9 @@ async def open_machine(*, private_network: bool) -> AsyncIterator[Machine]:
             directory.chmod(0o755)
             holder = await _hold_namespaces(directory, private_network=private_network)
             cleanup.push_async_callback(_kill, holder)
-            await until((directory / "ready").exists)
+            ready = directory / "ready"
+            await until(lambda: ready.exists() or holder.returncode is not None, seconds=_COMMAND_SECONDS)
+            assert ready.exists(), "the namespaces could not be set up: see standard error"
             machine = Machine(directory=directory, pid=holder.pid, private_network=private_network)
             cleanup.push_async_callback(_kill_all, machine)
             yield machine
@@ -173,14 +180,14 @@ async def _hold_namespaces(directory: Path, *, private_network: bool) -> asyncio
     ]
     return await asyncio.create_subprocess_exec(
         "unshare", "--mount", "--propagation=private", *(["--net"] if private_network else []),
-        "/bin/sh", "-ec", "\n".join(lines), start_new_session=True,
+        "/bin/sh", "-ec", "\n".join(lines), start_new_session=True, env=_environment(),
     )  # fmt: skip
 
 
 def missing_rights() -> str:
     """Return why this process cannot open a machine; empty: it can."""
     programs = ("unshare", "nsenter", "setpriv", "chroot", "mount", "ip")
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    path = _environment()["PATH"]
     if absent := [program for program in programs if shutil.which(program, path=path) is None]:
         return f"{', '.join(absent)} not found"
     if os.geteuid() != 0:
@@ -194,7 +201,9 @@ def missing_rights() -> str:
             layers = f"lowerdir=/,upperdir={directory}/layer,workdir={directory}/work"
             script = f"mount -t overlay overlay -o {layers} {directory}/root && ip link set lo up"
             command = ("unshare", "--mount", "--net", "--propagation=private", "/bin/sh", "-ec", script)
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_SECONDS)
+            done = subprocess.run(
+                command, env=_environment(), capture_output=True, text=True, timeout=_COMMAND_SECONDS
+            )
     except OSError as error:
         return str(error)
     return "" if done.returncode == 0 else f"namespaces and overlays are not permitted: {done.stderr.strip()}"
@@ -203,6 +212,7 @@ def missing_rights() -> str:
 async def _run(command: Sequence[str], *, stdin: bytes = b"") -> Result:
     process = await asyncio.create_subprocess_exec(
         *command,
+        env=_environment(),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -225,6 +235,11 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         os.killpg(process.pid, 9)
         await process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of this process, with the directories of the programs of root."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 
 
 def _assignments(env: Mapping[str, str]) -> tuple[str, ...]:
