@@ -109,6 +109,7 @@ def _of_overlay(name: str) -> Iterator[Deployed]:
 
 def make_secrets(directory: Path) -> Path:
     """Run deploy/make-secrets, and return the directory that it has made."""
+    directory.mkdir(exist_ok=True)
     target = directory / "secrets"
     subprocess.run([DEPLOY / "make-secrets", target], check=True, capture_output=True, timeout=60)
     return target

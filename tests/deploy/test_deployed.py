@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,7 +24,7 @@ from catalog_svc.settings import CatalogSettings
 from connector_svc import production as connector_production
 from connector_svc.platforms.registry import PLATFORMS
 from connector_svc.settings import settings_with_options
-from tests.deploy.deployed import COMPOSE, OVERLAYS, SERVERS, Deployed, compose, deployed
+from tests.deploy.deployed import COMPOSE, DEPLOY, OVERLAYS, SERVERS, Deployed, compose, deployed, make_secrets
 
 DEPLOYMENTS = (COMPOSE, *OVERLAYS)
 ConnectorSettings = settings_with_options(PLATFORMS)
@@ -209,3 +210,18 @@ def test_secrets_are_files_and_no_values() -> None:
             for name in container.env:
                 secret = re.search(r"SECRET|PASSWORD|_KEYS?$|_KEYS?_|DATABASE_URL|TOKEN", name)
                 assert not secret or name.endswith("_FILE"), (where, name)
+
+
+def test_secrets_are_new_for_each_installation_and_never_overwritten(tmp_path: Path) -> None:
+    def contents(directory: Path) -> dict[str, str]:
+        return {
+            str(file.relative_to(directory)): file.read_text() for file in directory.rglob("*") if file.is_file()
+        }
+
+    first, second = make_secrets(tmp_path / "a"), make_secrets(tmp_path / "b")
+    same = contents(first).items() & contents(second).items()
+    assert {name for name, _ in same} == {"connector/credentials.toml"}
+    # The files are readable by all, since a container reads them as another user: their directory is not.
+    assert first.stat().st_mode & 0o777 == 0o700
+    again = subprocess.run([DEPLOY / "make-secrets", first], capture_output=True, text=True, timeout=60)
+    assert (again.returncode, "exists" in again.stderr) == (1, True)
