@@ -70,7 +70,7 @@ EXEMPTIONS: Final = {
         "with each page of items or products",
         "on Citus present_incarnation must be distributed with the tables; a moved shard is another incarnation",
     ),
-    "sweeps._SELECT_STATISTICS": Exemption(
+    "planner_statistics._SELECT_STATISTICS": Exemption(
         Rule.PG_CLASS,
         "once per succeeded sync",
         "on Citus it always finds 0 rows, so that each sync that creates more than 50 items analyses the tables",
@@ -169,7 +169,7 @@ ALSO_IN_QUEUE: Final = {
     "AnalyzerStore.backfill_step": "stored images of a shop whose analyzers have changed",
     "AnalyzerStore.requeue": "images that are queued again",
     "AnalysisTaskStore.submit": "a failure that is tried again",
-    "AnalysisTaskStore.bury": "tasks whose last lease has expired",
+    "AnalysisTaskStore.mark_dead": "tasks whose last lease has expired",
 }
 """Transactions that write the catalog and then record in `analysis_queue` when the shop may have tasks: for shops
 with analyzers only. On Citus they commit on two nodes. The queue must not miss a committed task, and what a reader
@@ -267,7 +267,7 @@ async def test_what_writes_the_catalog_commits_on_one_node(recorder: Recorder) -
         "RetentionStore.purge_deleted",
         "ShopDeletionStore.purge",
         "SweepStore.step",
-        "AnalysisTaskStore.bury",
+        "AnalysisTaskStore.mark_dead",
         "AnalysisTaskStore.submit",
         "AnalyzerStore.backfill_step",
         "AnalyzerStore.requeue",
