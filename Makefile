@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -60,6 +60,7 @@ check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, form
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@$(BIN)/python -m tests.lint_migrations
+	@$(MAKE) --no-print-directory lint-deploy
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code protos
 	@$(MAKE) --no-print-directory breaking
@@ -144,6 +145,30 @@ freeze: $(GOOGLE_PROTOS)/.synced ## Freeze the contracts as they are: what clien
 	@UV_PROJECT_ENVIRONMENT=.venv-audit $(UV) sync --quiet --frozen --only-group audit
 	@touch $@
 
+.venv-lint/.synced: uv.lock $(BIN)/.synced
+	@UV_PROJECT_ENVIRONMENT=.venv-lint $(UV) sync --quiet --frozen --only-group lint
+	@touch $@
+
+OVERLAYS := $(wildcard deploy/kubernetes/overlays/*)
+SCRIPTS := $(wildcard .ci/*) deploy/make-secrets
+
+# Everything offline: schemas and rules are in the packages. The scripts within workflows are linted, too.
+lint-deploy: .venv-lint/.synced ## Lint Dockerfile, compose file, Kubernetes overlays, workflows and shell scripts
+	@.venv-lint/bin/hadolint deploy/Dockerfile
+	@.venv-lint/bin/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@mkdir -p .lint && rm -f .lint/*
+	@for overlay in $(OVERLAYS); do \
+	  $(BIN)/python -m tests.deploy.kustomize $$overlay > .lint/$${overlay##*/}.yaml || exit 1; \
+	done
+	@.venv-lint/bin/kubernetes-validate --strict --quiet .lint/*.yaml
+	@.venv-lint/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv-lint/bin/zizmor --offline --quiet --no-progress --persona pedantic .github/workflows
+	@$(BIN)/python -m tests.deploy.workflow_scripts .lint
+	@.venv-lint/bin/shellcheck $(SCRIPTS) .lint/*.sh
+	@$(MAKE) --no-print-directory build-requirements BUILD_REQUIREMENTS=.lint/build-requirements.txt
+	@diff .lint/build-requirements.txt deploy/build-requirements.txt \
+	  || { echo 'deploy/build-requirements.txt is stale: run make build-requirements'; exit 1; }
+
 # The wheels that a service or a client is installed from; catalogsync holds both services.
 WHEELS := catalogsync catalogsync-bff catalogsync-cli catalogsync-client catalogsync-common catalogsync-protos
 EXPORT := $(UV) export --quiet --frozen --no-dev --all-extras --no-header --no-annotate
@@ -152,6 +177,19 @@ audit: .venv-audit/.synced ## Known vulnerabilities in what the lock pins; fails
 	@mkdir -p .audit
 	@$(EXPORT) --all-packages --no-emit-workspace --format requirements.txt --output-file .audit/requirements.txt >/dev/null
 	@.venv-audit/bin/python -m tools.audit .audit/requirements.txt
+
+wheels: ## Build the wheels that are published into dist/wheels, with tools that are pinned by hash
+	@$(PYTHON) -m venv --clear .venv-build
+	@.venv-build/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement deploy/build-requirements.txt
+	@rm -rf dist/wheels && PATH="$(CURDIR)/.venv-build/bin:$$PATH" VIRTUAL_ENV="$(CURDIR)/.venv-build" \
+	  uv build --quiet --all-packages --wheel --no-build-isolation --out-dir dist/wheels
+	@rm -f dist/wheels/.gitignore
+
+build-requirements: $(BIN)/.synced ## Write deploy/build-requirements.txt from the group "build" of uv.lock
+	@{ echo '# What builds the wheels and the image. Written by `make build-requirements`.'; \
+	  $(UV) export --quiet --frozen --only-group build --no-header --no-annotate --format requirements.txt; } > $(BUILD_REQUIREMENTS)
+
+BUILD_REQUIREMENTS ?= deploy/build-requirements.txt
 
 sbom: .venv-audit/.synced ## Software bills of materials (CycloneDX JSON) of the wheels, in dist/sbom
 	@mkdir -p dist/sbom
@@ -268,5 +306,5 @@ run-devstore: $(BIN)/.synced ## Serve generated shops on 127.0.0.1:8443 (SHOPS="
 	$(BIN)/python -m devstore $(foreach shop,$(SHOPS),--shop $(shop))
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .venv-gen .venv-bench .venv-audit .audit .gen-check $(GOOGLE_PROTOS) .demo .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .venv .venv-gen .venv-bench .venv-audit .venv-build .venv-lint .audit .lint .gen-check $(GOOGLE_PROTOS) .demo .mypy_cache .ruff_cache .pytest_cache \
 	  $(TYPESCRIPT)/{node_modules,dist,build}

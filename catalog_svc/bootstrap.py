@@ -342,7 +342,9 @@ async def _database_urls(settings: CatalogSettings) -> AsyncIterator[_Urls]:
 
 
 def _service_role(settings: CatalogSettings) -> str:
-    return settings.service_role if settings.database_url.get_secret_value() else SERVICE_ROLE
+    # `migrate` needs the URL of the owner alone, and not that of the service.
+    urls = (settings.database_url, settings.migrate_database_url)
+    return settings.service_role if any(url.get_secret_value() for url in urls) else SERVICE_ROLE
 
 
 async def _prepare_schema(engine: AsyncEngine, urls: _Urls, settings: CatalogSettings) -> None:

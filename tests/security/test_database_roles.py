@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from alembic import command
+from catalogsync_common.settings import load_settings
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from catalog_svc import bootstrap
 from catalog_svc.domain.sync import SyncState
+from catalog_svc.settings import CatalogSettings
 from catalog_svc.storage import schema
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import SERVICE_ROLE
@@ -144,6 +147,16 @@ async def test_the_service_starts_in_production_with_a_bound_role_alone(
 async def test_migrate_names_a_service_role_that_does_not_exist(owner_engine: AsyncEngine) -> None:
     with pytest.raises(ServiceRoleUnusable, match=r"CATALOG_SERVICE_ROLE: the role 'nobody'.* does not exist"):
         await migrate(owner_engine, service_role="nobody")
+
+
+async def test_migrate_grants_to_the_configured_role_without_the_url_of_the_service(
+    owner_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A migration job has the password of the owner, and need not have that of the service."""
+    monkeypatch.setenv("CATALOG_MIGRATE_DATABASE_URL", owner_database_url)
+    monkeypatch.setenv("CATALOG_SERVICE_ROLE", "nobody")
+    with pytest.raises(ServiceRoleUnusable, match="the role 'nobody'"):
+        await bootstrap.migrate(load_settings(CatalogSettings))
 
 
 @pytest.fixture
