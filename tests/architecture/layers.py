@@ -92,6 +92,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.wiring": _CATALOG,
     "catalog_svc.analysis_wiring": _CATALOG,
     "catalog_svc.__main__": _CATALOG,
+    "catalog_svc.doctor": _CATALOG,
     "connector_svc.decompression": (),
     "connector_svc.domain": ("catalogsync_common.failure",),
     "connector_svc.platforms.base": ("connector_svc.domain",),
@@ -156,6 +157,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "connector_svc.bootstrap": _CONNECTOR,
     "connector_svc.production": ("connector_svc.settings", "catalogsync_common"),
     "connector_svc.__main__": _CONNECTOR,
+    "connector_svc.doctor": _CONNECTOR,
     # Clients, as others could have written them: they know our services by the contract alone.
     "catalogsync_client": ("catalogsync", "google", "grpc", "catalogsync_common"),
     "catalogsync_cli": (
