@@ -81,8 +81,8 @@ async def _check_database(settings: CatalogSettings, clock: Clock) -> AsyncItera
             if url is None:
                 yield _FINDINGS.warning(
                     "database connection",
-                    f"CATALOG_DATABASE_URL is not set, and {settings.data_dir} holds no database yet: set it, unless "
-                    "this is a development machine, where the first start creates one there",
+                    f"CATALOG_DATABASE_URL is not set, and {settings.data_dir} holds no database yet: set it, "
+                    "unless this is a development machine, where the first start creates one there",
                 )
                 return
             engine = open_engine(url, pool_size=1, pooled=settings.database_pooled)
@@ -178,8 +178,9 @@ async def _check_calls(settings: CatalogSettings, endpoint: Endpoint, clock: Clo
     else:
         yield _FINDINGS.failed(
             "connection to connector_svc",
-            "connector_svc closes the connection before it answers: it requires TLS (CATALOG_CONNECTOR_TLS_CA_FILE) "
-            "or a client certificate that it trusts (CATALOG_CONNECTOR_TLS_CERT_FILE)",
+            "connector_svc closes the connection before it answers: it requires TLS "
+            "(CATALOG_CONNECTOR_TLS_CA_FILE) or a client certificate that it trusts "
+            "(CATALOG_CONNECTOR_TLS_CERT_FILE)",
         )
     if answer.ahead is not None:
         yield _FINDINGS.clock(

@@ -1,4 +1,4 @@
-"""`python -m connector_svc doctor`: checks the settings of this machine and what they lead to. It changes nothing."""
+"""`python -m connector_svc doctor`: checks the settings of this machine and what they lead to; changes nothing."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _check_credentials(settings: ConnectorSettings) -> Iterator[Finding]:
         if settings.token_service is None:
             yield _FINDINGS.failed(
                 check,
-                "no shop can be read: set CONNECTOR_CREDENTIALS_FILE (`catalogsync import-credentials` writes one) "
-                "or CONNECTOR_TOKEN_SERVICE_URL",
+                "no shop can be read: set CONNECTOR_CREDENTIALS_FILE (`catalogsync import-credentials` writes "
+                "one) or CONNECTOR_TOKEN_SERVICE_URL",
             )
         return
     try:

@@ -175,8 +175,8 @@ _CREDENTIAL_ADVICE: Final = {
     (True, "TOKEN_EXPIRED"): "the token has expired: mint another one with `catalogsync token`",
     (True, "PERMISSION_DENIED"): "the token lacks a scope: mint one with `catalogsync token --scope catalog:read`",
     (False, "UNAUTHENTICATED"): (
-        "connector_svc refuses the service secret, or there is none: set CATALOGSYNC_SERVICE_SECRET to a name:secret "
-        "of its CONNECTOR_SERVICE_SECRETS"
+        "connector_svc refuses the service secret, or there is none: set CATALOGSYNC_SERVICE_SECRET to a "
+        "name:secret of its CONNECTOR_SERVICE_SECRETS"
     ),
 }
 """What to do, by whether catalog_svc answers and the reason."""

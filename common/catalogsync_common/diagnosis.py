@@ -109,8 +109,8 @@ class Findings:
         if difference <= _CLOCK_WARNING:
             return self.ok(check, f"the clock of this machine agrees with that of {other}")
         message = (
-            f"the clock of this machine is {seconds:,.0f} s {direction} that of {other}: synchronize both with NTP, "
-            "since tokens and certificates are valid by the clock"
+            f"the clock of this machine is {seconds:,.0f} s {direction} that of {other}: synchronize both with "
+            "NTP, since tokens and certificates are valid by the clock"
         )
         return (self.failed if difference > MAX_CLOCK_SKEW else self.warning)(check, message)
 

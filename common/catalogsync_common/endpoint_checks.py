@@ -1,7 +1,7 @@
 """Checks a gRPC service as one of its clients is configured to reach it: connection, certificate, answer, clock.
 
-A failed gRPC call says UNAVAILABLE and quotes a TLS library. These checks connect step by step, so that the finding
-names the step that fails and the setting to change.
+A failed gRPC call says UNAVAILABLE and quotes a TLS library. These checks connect step by step, so that the
+finding names the step that fails and the setting to change.
 
 This module needs gRPC and the standard library only, since the command line uses it.
 """
@@ -196,8 +196,8 @@ def _certificate_problem(error: ssl.SSLCertVerificationError, endpoint: Endpoint
     if error.verify_code in _NAME_MISMATCH:
         return f"the certificate of {where} has another name: set {endpoint.name_setting} to a name that it has"
     return (
-        f"the certificate of {where} is not signed by a CA that is trusted here: put the certificate of its CA into "
-        f"the file of {endpoint.ca_setting}"
+        f"the certificate of {where} is not signed by a CA that is trusted here: put the certificate of its CA "
+        f"into the file of {endpoint.ca_setting}"
     )
 
 

@@ -35,8 +35,9 @@ def doctor(shops: tuple[ShopName, ...]) -> ExitCode:
 
     Prints one line per check, with what to do about what is wrong, and ends with code 1 if a check failed.
 
-    Run it on the machine of a service, in the directory and with the environment of the service: then it checks its
-    settings and the database as well, as `python -m catalog_svc doctor` and `python -m connector_svc doctor` do.
+    Run it on the machine of a service, in the directory and with the environment of the service: then it checks
+    its settings and the database as well, as `python -m catalog_svc doctor` and `python -m connector_svc doctor`
+    do.
     """
     root = click.get_current_context().find_root().command
     known = frozenset(str(param.envvar) for param in root.params if param.envvar)
@@ -73,7 +74,7 @@ async def _of_service(service: str, prefix: str) -> AsyncIterator[Finding]:
     if not _is_configured(prefix):
         yield findings.skipped(
             "settings",
-            f"no {prefix}... variable is set here or in .env of this directory: run {command} where {service} runs",
+            f"no {prefix}... variable is set here or in .env of this directory: run {command} where it runs",
         )
         return
     process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""A healthy installation of which a test breaks one thing: both services with TLS and authentication, and a shop."""
+"""A healthy installation, of which a test breaks one thing: both services with TLS and authentication, a shop."""
 
 from __future__ import annotations
 
@@ -143,7 +143,6 @@ async def installation(direct_database_url: str, tmp_path: Path) -> AsyncIterato
     spec = ShopSpec(platform=Platform.SHOPIFY, domain=DOMAIN, products=3)
     credentials = tmp_path / "credentials.toml"
     write_credentials(credentials, spec.credentials)
-    tls = {"tls_cert_file": issued.certificate, "tls_key_file": issued.key}
     async with serving([spec], tls_dir=tmp_path / "store-tls", throttle=False) as store:
         connector = ConnectorSettings(
             listen_address=ListenAddress("127.0.0.1:0"),
@@ -152,7 +151,8 @@ async def installation(direct_database_url: str, tmp_path: Path) -> AsyncIterato
             ca_file=store.ca_file,
             endpoint_overrides={DOMAIN: store.base_url(DOMAIN)},
             stop_grace=timedelta(0),
-            **tls,
+            tls_cert_file=issued.certificate,
+            tls_key_file=issued.key,
         )
         catalog = CatalogSettings(
             database_url=SecretStr(direct_database_url),
@@ -162,7 +162,8 @@ async def installation(direct_database_url: str, tmp_path: Path) -> AsyncIterato
             max_running_syncs=0,
             max_running_refreshes=0,
             stop_grace=timedelta(seconds=1),
-            **tls,
+            tls_cert_file=issued.certificate,
+            tls_key_file=issued.key,
         )
         async with running_connector(connector) as connector_port, bootstrap.running(catalog) as catalog_port:
             yield Installation(
