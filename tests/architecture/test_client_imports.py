@@ -17,6 +17,7 @@ CLIENT_NAMES = (
     "duration",
     "endpoint_checks",
     "failure",
+    "host_names",
     "loopback",
     "setting_names",
     "status",
