@@ -215,7 +215,10 @@ def main() -> None:
     """Print the figures, the targets and the RESULT line."""
     parser = argparse.ArgumentParser(prog="python -m bench.export", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help=f"{SMOKE.items:,} items, one round")
-    size = SMOKE if parser.parse_args().smoke else FULL
+    parser.add_argument("--items", type=int, default=FULL.items, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=FULL.rounds, help="default: %(default)s")
+    options = parser.parse_args()
+    size = SMOKE if options.smoke else Size(items=options.items, rounds=options.rounds)
     with temporary_directory("export") as directory:
         found = asyncio.run(_run(directory, size))
     columns = ("", "rows/s", "MB", "catalog_svc, CPU s per million", "PostgreSQL", "export", "file MB")
