@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy bench-export
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -245,6 +245,9 @@ bench-freshness: $(BIN)/.synced ## How soon a changed price is visible, by webho
 
 bench-feed: $(BIN)/.synced ## Catch-up, latency and memory of followers of the item feed
 	@$(BIN)/python -m bench.feed
+
+bench-export: $(BIN)/.synced ## `catalogsync export` of 1,000,000 items in each format: rows/s, memory, and what limits it
+	@$(BIN)/python -m bench.export
 
 bench-analysis: $(BIN)/.synced ## How fast and how soon workers get analysis tasks, and what the analysis costs a first load
 	@$(BIN)/python -m bench.analysis

@@ -1,4 +1,5 @@
-"""`python -m catalog_svc` runs catalog_svc; `python -m catalog_svc migrate` migrates its database schema."""
+"""`python -m catalog_svc` runs catalog_svc; `migrate` migrates its database schema, `doctor` checks its settings,
+its database and its connection to connector_svc."""
 
 from __future__ import annotations
 
@@ -7,11 +8,13 @@ import asyncio
 import logging
 import sys
 
+from catalogsync_common.diagnosis import run_doctor
 from catalogsync_common.logs import configure_logging
 from catalogsync_common.process import run
 from catalogsync_common.settings import load_settings, unknown_settings
 
 from catalog_svc import bootstrap
+from catalog_svc.doctor import diagnose
 from catalog_svc.settings import CatalogSettings
 
 _log = logging.getLogger("catalog_svc")
@@ -39,8 +42,12 @@ def _settings() -> CatalogSettings:
 def main() -> int:
     """Run the requested command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m catalog_svc", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
-    command = parser.parse_args().command
+    parser.add_argument("command", nargs="?", choices=["serve", "migrate", "doctor"], default="serve")
+    parser.add_argument("--json", action="store_true", help="doctor: print a JSON document per check")
+    arguments = parser.parse_args()
+    command: str = arguments.command
+    if command == "doctor":
+        return run_doctor(diagnose(), as_json=arguments.json)
     return run(migrate if command == "migrate" else serve)
 
 

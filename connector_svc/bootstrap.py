@@ -79,7 +79,7 @@ async def running(
     dependencies = HttpDependencies(correlation_id=correlation_id.get, metrics=OutboundHttpMetrics(registry))
     certificates = CertificateMonitor((tls.files,) if tls else (), drain=drain, registry=registry)
     async with (
-        open_http(_http_config(settings), dependencies) as http,
+        open_http(http_config(settings), dependencies) as http,
         serve_metrics(registry, settings.metrics_address),
     ):
         server = _server(settings, http, drain, registry, tls)
@@ -163,7 +163,8 @@ def _call_limits(settings: ConnectorSettings) -> CallLimits:
     )
 
 
-def _http_config(settings: ConnectorSettings) -> HttpConfig:
+def http_config(settings: ConnectorSettings) -> HttpConfig:
+    """Return how shops are called. Raises SettingsError."""
     try:
         tls = create_tls_context(settings.ca_file)
     except CaFileInvalid as error:

@@ -52,6 +52,24 @@ _SELECT_OWN_RIGHTS = text("""
     FROM pg_roles, pg_class
     WHERE pg_roles.rolname = current_user AND pg_class.oid = CAST('shop' AS regclass)""")
 
+_SELECT_SCHEMA = text("""
+    SELECT pg_namespace.oid, nspname AS name, has_schema_privilege(pg_namespace.oid, 'USAGE') AS usable
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relname = 'alembic_version' AND relkind = 'r'""")
+# By oid: a name is not found by a role that may not use its schema.
+_SELECT_MISSING_RIGHTS = text("""
+    SELECT privilege || ' on ' || relname AS missing FROM pg_class, (
+        SELECT name, privilege FROM unnest(CAST(:written AS text[])) AS name,
+            unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+        UNION ALL SELECT name, 'SELECT' FROM unnest(CAST(:read AS text[])) AS name) AS needed
+    WHERE relname = needed.name AND relnamespace = :schema AND relkind IN ('r', 'p')
+        AND NOT has_table_privilege(pg_class.oid, privilege)
+    UNION ALL
+    SELECT 'EXECUTE on ' || proname FROM pg_proc
+    WHERE proname = ANY(:functions) AND pronamespace = :schema AND NOT has_function_privilege(oid, 'EXECUTE')
+    UNION ALL
+    SELECT 'TEMPORARY on the database' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')""")
+
 
 class ServiceRoleUnusable(SettingsError):
     """The service role does not exist, or lacks what `migrate` cannot grant."""
@@ -100,6 +118,16 @@ async def check_role(engine: AsyncEngine, *, production: bool) -> None:
     Raises:
         RoleNotIsolated: It does not, in production.
     """
+    problem = await isolation_problem(engine)
+    if problem is None:
+        return
+    if production:
+        raise RoleNotIsolated(problem)
+    _log.warning(problem)
+
+
+async def isolation_problem(engine: AsyncEngine) -> str | None:
+    """Return why row-level security does not bind the role of the engine, and what to do; None: it does."""
     async with engine.connect() as connection:
         rights = (await connection.execute(_SELECT_OWN_RIGHTS)).one()
     if rights.rolsuper:
@@ -111,11 +139,28 @@ async def check_role(engine: AsyncEngine, *, production: bool) -> None:
             "owns the tables" if rights.owner == rights.name else f"is a member of their owner {rights.owner!r}"
         )
     else:
-        return
-    problem = (
+        return None
+    return (
         f"the role {rights.name!r} {reason}, so that nothing keeps the rows of shops apart: connect with another "
         "one, and name it to `migrate` in CATALOG_SERVICE_ROLE"
     )
-    if production:
-        raise RoleNotIsolated(problem)
-    _log.warning(problem)
+
+
+async def missing_rights(engine: AsyncEngine) -> tuple[str, ...]:
+    """Return what the role of the engine may not do although the service must: "SELECT on item".
+
+    Without tables in the database, nothing is missing.
+    """
+    async with engine.connect() as connection:
+        found = (await connection.execute(_SELECT_SCHEMA)).first()
+        if found is None:
+            return ()
+        if not found.usable:
+            return (f"USAGE on schema {found.name}",)
+        values = {
+            "schema": found.oid,
+            "written": list(TENANT_TABLES + _SHARED_TABLES),
+            "read": list(_READ_TABLES),
+            "functions": list(FUNCTIONS),
+        }
+        return tuple((await connection.execute(_SELECT_MISSING_RIGHTS, values)).scalars())

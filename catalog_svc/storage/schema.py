@@ -136,7 +136,7 @@ async def migrate(
             # Ends the session, and with it the lock and the settings: no other user of the pool may get them.
             await connection.invalidate()
     await check_schema(engine)
-    return await _version(engine) or ""
+    return await schema_version(engine) or ""
 
 
 async def _grant(connection: AsyncConnection, service_role: str) -> None:
@@ -162,7 +162,7 @@ async def check_schema(engine: AsyncEngine) -> None:
         SchemaOutdated: The database lacks migrations of this release.
         SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
     """
-    found, needed = await _version(engine), _head()
+    found, needed = await schema_version(engine), _head()
     if found is None or found < needed:
         raise SchemaOutdated(found=found, needed=needed)
     if found == needed:
@@ -191,7 +191,8 @@ async def _lock(connection: AsyncConnection, wait: timedelta) -> None:
         raise MigrationBlocked(f"another migration has been running for {minutes:.0f} minutes") from None
 
 
-async def _version(engine: AsyncEngine) -> str | None:
+async def schema_version(engine: AsyncEngine) -> str | None:
+    """Return the version of the database's schema; None: there is none."""
     async with engine.connect() as connection:
         return await connection.run_sync(_current)
 

@@ -26,7 +26,7 @@ async def open_catalog(options: Options) -> AsyncIterator[CatalogClient]:
     _warn_of_plaintext(options, options.catalog)
     async with CatalogClient(
         options.catalog,
-        credentials=_credentials(options, prefers_secret=False),
+        credentials=credentials_of(options, prefers_secret=False),
         tls=options.client_tls(),
         timeout_seconds=options.timeout,
     ) as client:
@@ -39,14 +39,14 @@ async def open_connector(options: Options) -> AsyncIterator[ConnectorClient]:
     _warn_of_plaintext(options, options.connector)
     async with ConnectorClient(
         options.connector,
-        credentials=_credentials(options, prefers_secret=True),
+        credentials=credentials_of(options, prefers_secret=True),
         tls=options.client_tls(),
         timeout_seconds=options.timeout,
     ) as client:
         yield client
 
 
-def _credentials(options: Options, *, prefers_secret: bool) -> Credentials:
+def credentials_of(options: Options, *, prefers_secret: bool) -> Credentials:
     """Return the credentials of a service.
 
     Args:

@@ -94,7 +94,8 @@ _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
         f"wait for the end: catalogsync{hint} shops delete {args['shop_id']} --yes --wait"
     ),
     "CREDENTIALS_NOT_FOUND": lambda args, hint: (
-        "give connector_svc the shop's credentials: in the file of CONNECTOR_CREDENTIALS_FILE, or in the Token "
+        "give connector_svc the shop's credentials: in the file of CONNECTOR_CREDENTIALS_FILE (catalogsync "
+        "import-credentials writes it), or in the Token "
         "Service of CONNECTOR_TOKEN_SERVICE_URL; see docs/operations/credentials.md"
     ),
     "POSITION_EXPIRED": lambda args, hint: (

@@ -15,7 +15,8 @@ class ExitCode(IntEnum):
     OK = 0
     """Success; for a watched sync: SUCCEEDED."""
     FAILED = 1
-    """The watched sync FAILED, the shop cannot be read until its connection is fixed, or `verify` found drift."""
+    """The watched sync FAILED, the shop cannot be read until its connection is fixed, `verify` found drift, or a
+    check of `doctor` failed."""
     USAGE = 2
     """Invalid command line, or a request that the service rejected as invalid."""
     NOT_FOUND = 3
@@ -40,7 +41,7 @@ HELP = """\b
 Exit codes:
   0    success; for a watched sync: SUCCEEDED
   1    the watched sync FAILED; `check`: the shop's connection must be fixed;
-       `verify`: the catalog was wrong
+       `verify`: the catalog was wrong; `doctor`: a check failed
   2    invalid usage, or the service rejected the request as invalid
   3    no such shop, sync, product or item
   4    service unreachable, too slow or overloaded: try again later

@@ -34,6 +34,9 @@ _COMMANDS: Mapping[str, str] = {
     "check": "shops:check",
     "completion": "completion:completion",
     "context": "context:context",
+    "doctor": "doctor:doctor",
+    "export": "export:export",
+    "import-credentials": "import_credentials:import_credentials",
     "item": "items:item",
     "items": "items:items",
     "platforms": "shops:platforms",
@@ -44,6 +47,7 @@ _COMMANDS: Mapping[str, str] = {
     "status": "shops:status",
     "sync": "syncs:sync",
     "token": "token:token",
+    "top": "top:top",
     "verify": "verify:verify",
     "webhooks": "webhooks:webhooks",
 }

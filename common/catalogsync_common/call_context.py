@@ -11,6 +11,9 @@ from typing import Final
 from uuid import uuid4
 
 CORRELATION_HEADER: Final = "x-correlation-id"
+SERVER_TIME_HEADER: Final = "x-server-time"
+"""Trailing metadata of every answer: the time by the clock of the server (RFC 3339), so that `catalogsync
+doctor` can compare clocks."""
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 """The id that joins the log lines of one call or job across all services; empty outside of both."""

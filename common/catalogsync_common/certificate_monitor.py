@@ -10,6 +10,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from catalogsync_common.diagnosis import CERTIFICATE_WARNING_PERIOD
 from catalogsync_common.drain import Drain
 from catalogsync_common.supervisor import Heartbeat, Loop
 from catalogsync_common.tls_files import TlsFiles
@@ -17,8 +18,6 @@ from catalogsync_common.tls_files import TlsFiles
 LOGGER: Final = logging.getLogger(__name__)
 
 _CHECK_INTERVAL: Final = timedelta(seconds=30)
-_WARNING_PERIOD: Final = timedelta(days=14)
-"""Certificates that are renewed automatically are renewed earlier."""
 _WARNING_INTERVAL: Final = timedelta(days=1)
 _MAX_SILENCE: Final = timedelta(minutes=2)
 
@@ -73,7 +72,7 @@ class CertificateMonitor:
         for one in self._files:
             one.current()
             expires_at = one.expires_at
-            if expires_at is None or expires_at - now > _WARNING_PERIOD:
+            if expires_at is None or expires_at - now > CERTIFICATE_WARNING_PERIOD:
                 self._warned_at.pop(one.name, None)
             elif one.name not in self._warned_at or now - self._warned_at[one.name] >= _WARNING_INTERVAL:
                 self._warned_at[one.name] = now

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
@@ -21,7 +21,7 @@ from google.rpc import code_pb2, status_pb2
 from catalogsync_common.access_log import AccessLogEntry, CallMeter
 from catalogsync_common.auth.call_access import CallAccess, seconds_until_expiry
 from catalogsync_common.auth.failures import TokenExpired, Unauthenticated
-from catalogsync_common.call_context import CORRELATION_HEADER, correlated, set_deadline
+from catalogsync_common.call_context import CORRELATION_HEADER, SERVER_TIME_HEADER, correlated, set_deadline
 from catalogsync_common.call_limits import CallLimiter, CallSlot
 from catalogsync_common.failure import Failure, InvalidRequest
 from catalogsync_common.principal import SYSTEM, Principal, acting_as, current_principal
@@ -183,7 +183,7 @@ class _WrappedCall:
             # A stalled stream keeps its slot until its status is sent: until then it costs memory.
             self.limiter.slot(self.method) as slot,
         ):
-            context.set_trailing_metadata(((CORRELATION_HEADER, identifier),))
+            context.set_trailing_metadata(_trailers(identifier))
             # The log line is written before the client receives the response.
             with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
                 try:
@@ -333,8 +333,12 @@ def _parse(parse: Callable[[bytes], Any], raw: bytes) -> Any:
 
 
 async def _abort(context: Context, status: status_pb2.Status, identifier: str) -> NoReturn:
-    trailers = ((DETAILS_KEY, status.SerializeToString()), (CORRELATION_HEADER, identifier))
+    trailers = ((DETAILS_KEY, status.SerializeToString()), *_trailers(identifier))
     await context.abort(_CODES[status.code], status.message, trailers)
+
+
+def _trailers(identifier: str) -> tuple[tuple[str, str], ...]:
+    return (CORRELATION_HEADER, identifier), (SERVER_TIME_HEADER, datetime.now(UTC).isoformat())
 
 
 def _received_id(context: Context) -> str | bytes | None:

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -28,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from catalogsync_common.duration import parse_duration
 from catalogsync_common.loopback import is_loopback_host
+from catalogsync_common.setting_names import unknown_names
 
 __all__ = [
     "Duration",
@@ -39,12 +39,11 @@ __all__ = [
     "load_settings",
     "unknown_settings",
     "variable_name",
+    "variables_of",
 ]
 
 S = TypeVar("S", bound="ProcessSettings")
 
-_MIN_SIMILARITY: Final = 0.75
-"""Similarity of two names, from 0 to 1, above which one counts as a misspelling of the other."""
 _SECRET_TYPES: Final = (SecretStr, SecretBytes)
 _FILE_SUFFIX: Final = "_FILE"
 _STOP_RESERVE: Final = timedelta(seconds=10)
@@ -273,9 +272,16 @@ def unknown_settings(settings_type: type[S]) -> tuple[str, ...]:
     the service. Values are not read.
     """
     prefix = settings_type.model_config.get("env_prefix", "").upper()
-    known = set(_known_variables(settings_type))
-    found = {name for name in map(str.upper, _environment(settings_type)) if name.startswith(prefix)}
-    return tuple(_unknown_sentence(name, prefix, known) for name in sorted(found - known))
+    return unknown_names(set(variables_of(settings_type)), set(_known_variables(settings_type)), prefix=prefix)
+
+
+def variables_of(settings_type: type[ProcessSettings]) -> tuple[str, ...]:
+    """Return the names of the variables in the environment and in the file ".env" that have the service's prefix.
+
+    In upper case; among them are those that are not settings.
+    """
+    prefix = settings_type.model_config.get("env_prefix", "").upper()
+    return tuple(sorted({name for name in map(str.upper, _environment(settings_type)) if name.startswith(prefix)}))
 
 
 def _environment(settings_type: type[BaseSettings]) -> Mapping[str, object]:
@@ -291,13 +297,6 @@ def _known_variables(settings_type: type[S]) -> Iterator[str]:
         yield variable_name(settings_type, name)
         if _is_secret(settings_type, name):
             yield f"{variable_name(settings_type, name)}{_FILE_SUFFIX}"
-
-
-def _unknown_sentence(name: str, prefix: str, known: set[str]) -> str:
-    names = [each.removeprefix(prefix) for each in known if each.startswith(prefix)]
-    similar = get_close_matches(name.removeprefix(prefix), names, n=1, cutoff=_MIN_SIMILARITY)
-    suggestion = f"; did you mean {prefix}{similar[0]}?" if similar else ""
-    return f"{name} is not a setting of this service and has no effect{suggestion}"
 
 
 def _lines_of(settings_type: type[ProcessSettings], error: ValidationError) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ OPERATOR_AUDIENCE: Final = "catalogsync-operator"
 OPERATOR_ISSUER: Final = "catalogsync"
 OPERATOR_TOKEN_LIFETIME: Final = timedelta(hours=12)
 """The longest lifetime of an operator token."""
+MAX_CLOCK_SKEW: Final = timedelta(seconds=30)
+"""How far in the future a token may have been issued."""
 CLIENT_TOKEN_LIFETIME: Final = timedelta(minutes=15)
 """The longest lifetime of a client token, unless the service is configured otherwise."""
 

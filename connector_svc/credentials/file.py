@@ -52,6 +52,11 @@ class FileCredentials:
         self._table: _Table = {}
         self._reload()
 
+    @property
+    def shop_count(self) -> int:
+        """The number of shops in the content that is in use."""
+        return len(self._table)
+
     async def credentials(self, shop: Shop, *, refused: Credentials | None = None) -> Credentials:
         """Return what the file says now, even if the shop has just rejected it. Raises CredentialsNotFound."""
         self._reload_or_keep()

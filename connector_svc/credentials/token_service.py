@@ -122,17 +122,20 @@ class TokenServiceCredentials:
             self._cache.popitem(last=False)
 
     async def _request(self, shop: Shop) -> Credentials:
-        secret = self._config.secret
-        request = HttpRequest(
-            method="GET",
-            url=join_url(self._config.base_url, f"/api/v1/tokens/{shop.platform}/{shop.domain}"),
-            headers={"Authorization": f"Bearer {secret.reveal()}"} if secret else {},
-        )
         try:
-            reply = await self._client.send(request, policy=self._config.retry)
+            reply = await self._client.send(token_request(self._config, shop), policy=self._config.retry)
         except HttpFailure as failure:
             raise TokenServiceUnavailable(shop, failure.detail, retry_after=failure.retry_after) from failure
         return _parse_reply(shop, reply, self._now())
+
+
+def token_request(config: TokenServiceConfig, shop: Shop) -> HttpRequest:
+    """Return the request for the credentials of a shop."""
+    return HttpRequest(
+        method="GET",
+        url=join_url(config.base_url, f"/api/v1/tokens/{shop.platform}/{shop.domain}"),
+        headers={"Authorization": f"Bearer {config.secret.reveal()}"} if config.secret else {},
+    )
 
 
 def _parse_reply(shop: Shop, reply: HttpReply, now: datetime) -> Credentials:

@@ -93,6 +93,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.analysis_wiring": _CATALOG,
     "catalog_svc.__main__": _CATALOG,
     "catalog_svc.health": ("catalog_svc.settings", "catalogsync_common"),
+    "catalog_svc.doctor": _CATALOG,
     "connector_svc.decompression": (),
     "connector_svc.domain": ("catalogsync_common.failure",),
     "connector_svc.platforms.base": ("connector_svc.domain",),
@@ -158,6 +159,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "connector_svc.production": ("connector_svc.settings", "catalogsync_common"),
     "connector_svc.__main__": _CONNECTOR,
     "connector_svc.health": ("connector_svc.settings", "catalogsync_common"),
+    "connector_svc.doctor": _CONNECTOR,
     # Clients, as others could have written them: they know our services by the contract alone.
     "catalogsync_client": ("catalogsync", "google", "grpc", "catalogsync_common"),
     "catalogsync_cli": (

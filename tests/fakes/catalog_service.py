@@ -75,8 +75,8 @@ class FakeCatalog(CatalogServiceServicer):
         """Set by a test after it has changed items: watchers look again."""
         self.is_draining = False
         """Set by a test: watchers of items get a reconnect reason."""
-        self.errors: dict[str, list[BaseException]] = {}
-        """Per method, the errors that the next calls raise."""
+        self.errors: dict[str, list[BaseException | None]] = {}
+        """Per method, the errors that the next calls raise; None: that call succeeds."""
         self.execute: Callable[[FakeCatalog, str], Awaitable[None]] | None = None
         """The sync execution, run as a task for every started sync."""
         self.stalled = False
@@ -88,6 +88,8 @@ class FakeCatalog(CatalogServiceServicer):
         self.reconnects: list[catalog.WatchSyncResponse.ReconnectReason.ValueType] = []
         """Why the next watches end with OK after their first message."""
         self.watcher_count = 0
+        self.page_gate: int | None = None
+        """So many pages of items are answered, and later ones never; None: all of them."""
         self._by_request: dict[str, tuple[catalog.StartSyncRequest, str]] = {}
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -357,6 +359,10 @@ class FakeCatalog(CatalogServiceServicer):
 
     async def ListItems(self, request: catalog.ListItemsRequest, context: Context) -> catalog.ListItemsResponse:
         self._record("ListItems", request, context)
+        if self.page_gate is not None:
+            if self.page_gate == 0:
+                await asyncio.Event().wait()
+            self.page_gate -= 1
         if request.analysis_state and (
             request.text or request.sku or request.product_id or request.include_deleted
         ):
@@ -505,8 +511,9 @@ class FakeCatalog(CatalogServiceServicer):
     def _record(self, method: str, request: Any, context: Context) -> None:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         self.requests.append((method, request, metadata))
-        if self.errors.get(method):
-            raise self.errors[method].pop(0)
+        error = self.errors[method].pop(0) if self.errors.get(method) else None
+        if error is not None:
+            raise error
 
     def _sync(self, sync_id: str) -> catalog.Sync:
         if sync_id not in self.syncs:

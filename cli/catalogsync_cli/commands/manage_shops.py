@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
 
 import click
 from catalogsync.catalog.v1.catalog_service_pb2 import (
     ConnectionHealth,
     ListShopsRequest,
     RegisterShopRequest,
-    ShopDeletion,
     ShopDetails,
     ShopRef,
     ShopUpdate,
     UpdateShopRequest,
 )
-from catalogsync_client import ShopName, shop_ref_text
+from catalogsync_client import ShopName
 from catalogsync_common.duration import parse_duration
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
+from catalogsync_cli.commands.delete_shop import delete
 from catalogsync_cli.commands.shop_fields import (
     connection_state,
-    deletion_fields,
     details_fields,
     next_sync_text,
     schedule_fields,
 )
 from catalogsync_cli.exit_codes import ExitCode
-from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, print_notice, time_text
+from catalogsync_cli.output import LIMIT, Listing, make_console, print_fields, print_json, time_text
 from catalogsync_cli.shop import SHOP, SHOP_REF
 
 _MAX_PAGE_SIZE = 500
-_POLL_INTERVAL_SECONDS: Final = 1.0
 _STATES = {
     name.removeprefix("STATE_").lower(): number for name, number in ConnectionHealth.State.items() if number
 }
@@ -51,6 +47,10 @@ def shops() -> None:
 
     SHOP is written platform:domain; show, update and delete also take the shop's id.
     """
+
+
+shops.add_command(delete)
+shops.add_command(delete, "remove")
 
 
 @shops.command()
@@ -191,45 +191,6 @@ def _print_details(details: ShopDetails, options: Options) -> ExitCode:
     else:
         print_fields(make_console(), details_fields(details))
     return ExitCode.OK
-
-
-@shops.command()
-@click.argument("shop", type=SHOP_REF)
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@click.option("--wait", is_flag=True, help="Wait until the last row is deleted.")
-@command_options
-def delete(shop: ShopRef, yes: bool, wait: bool) -> ExitCode:
-    """Delete SHOP, its syncs and everything that is stored of it.
-
-    Cancels its active sync. Prints what is deleted so far; repeat the command to see the progress, up to a week
-    after the end.
-    """
-    if not yes:
-        question = f"Delete {shop_ref_text(shop)} and everything that is stored of it?"
-        click.confirm(question, abort=True, err=True)
-    return run(_delete(shop, wait, current_options()), current_options())
-
-
-async def _delete(shop: ShopRef, wait: bool, options: Options) -> ExitCode:
-    async with open_catalog(options) as client:
-        deletion = await client.delete_shop(shop)
-        # By its id: after the end another shop may be registered under the same name.
-        by_id = ShopRef(shop_id=deletion.shop.shop_id)
-        while wait and not deletion.HasField("end_time"):
-            await asyncio.sleep(_POLL_INTERVAL_SECONDS)
-            deletion = await client.delete_shop(by_id)
-    _print_deletion(deletion, options)
-    return ExitCode.OK
-
-
-def _print_deletion(deletion: ShopDeletion, options: Options) -> None:
-    if options.json:
-        print_json(deletion)
-        return
-    print_fields(make_console(), deletion_fields(deletion))
-    if not deletion.HasField("end_time"):
-        command = f"catalogsync{options.catalog_hint} shops delete {deletion.shop.shop_id} --yes"
-        print_notice(f"Show the progress: {command}")
 
 
 class IntervalParam(click.ParamType[timedelta]):

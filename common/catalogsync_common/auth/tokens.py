@@ -29,14 +29,13 @@ from catalogsync_common.auth.secret_keys import HmacKeys
 from catalogsync_common.host_names import canonical_host_name
 from catalogsync_common.principal import Principal, PrincipalKind
 from catalogsync_common.token_claims import (
+    MAX_CLOCK_SKEW,
     MERCHANT_PREFIX,
     OPERATOR_AUDIENCE,
     OPERATOR_ISSUER,
     OPERATOR_TOKEN_LIFETIME,
 )
 
-MAX_CLOCK_SKEW: Final = timedelta(seconds=30)
-"""How far in the future a token may have been issued."""
 _MAX_TOKEN_CHARACTERS: Final = 6_000
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 """The compact serialization without padding (RFC 7515, section 7.1); PyJWT accepts padding as well."""

@@ -10,6 +10,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from catalogsync_common.diagnosis import Findings, Outcome
+from catalogsync_common.endpoint_checks import utc_now
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -45,6 +47,7 @@ from catalog_svc.storage.audits import AuditStore
 from catalog_svc.storage.batches import BatchStore
 from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
+from catalog_svc.storage.database_checks import check_database
 from catalog_svc.storage.embedded import SERVICE_ROLE
 from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
@@ -141,6 +144,16 @@ class Scenario:
             execute=self._outside_execute,
         )
 
+    async def _diagnose(self) -> None:
+        """The checks of `python -m catalog_svc doctor`."""
+        found = [
+            finding
+            async for finding in check_database(
+                Findings("catalog_svc"), self._engine, address="", pooled=False, production=True, clock=utc_now
+            )
+        ]
+        assert all(finding.outcome is Outcome.OK for finding in found), found
+
     async def run(self) -> None:
         """Run the scenario."""
         with self.recorder.step("migrate"):
@@ -153,6 +166,7 @@ class Scenario:
             await migrate(self._owner, text_search=True, service_role=SERVICE_ROLE)
             await wait_until_ready(self._engine, timedelta(minutes=1))
             await check_role(self._engine, production=True)
+            await self._diagnose()
             await load_page_token_key(self._database)
         for shop in SHOPS:
             first = await self._first_load(shop)

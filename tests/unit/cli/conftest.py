@@ -45,7 +45,7 @@ class CommandLine:
 
     def __init__(self, catalog: str, connector: str) -> None:
         self.catalog = catalog
-        self._environment = {
+        self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("CATALOGSYNC_")},
             "CATALOGSYNC_CATALOG": catalog,
             "CATALOGSYNC_CONNECTOR": connector,
@@ -72,7 +72,7 @@ class CommandLine:
             "-m",
             "catalogsync_cli",
             *arguments,
-            env={**self._environment, **environment},
+            env={**self.environment, **environment},
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -134,15 +134,42 @@ async def test_a_deletion_without_wait_says_how_to_see_the_progress(run: Command
     assert repeated.documents[0]["endTime"] is not None
 
 
-@pytest.mark.parametrize(("answer", "code", "calls"), [("y\n", 0, 1), ("n\n", 130, 0), ("", 130, 0)])
-@pytest.mark.usefixtures("registered")
-async def test_a_deletion_asks_before_it_calls(
-    catalog: FakeCatalog, run: CommandLine, answer: str, code: int, calls: int
+DOMAIN = NAME.partition(":")[2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(f"{DOMAIN}\n", 0), (f" {DOMAIN.upper()} \n", 0), ("y\n", 130), (f"{NAME}\n", 130), ("", 130)],
+)
+@pytest.mark.parametrize("name", ["delete", "remove"])
+async def test_a_deletion_says_what_it_deletes_and_asks_for_the_domain(
+    catalog: FakeCatalog, run: CommandLine, registered: Shop, answer: str, code: int, name: str
 ) -> None:
-    result = await run.answer(answer, "shops", "delete", NAME, "--json")
-    assert f"Delete {NAME} and everything that is stored of it?" in result.err
-    assert (result.code, len(result.out.splitlines())) == (code, calls)
-    assert len(catalog.requests) == calls
+    catalog.items[NAME] = [Item(item_id=str(n), product_id=str(n // 2)) for n in range(4)]
+    result = await run.answer(answer, "shops", name, NAME, "--json")
+    assert result.code == code
+    assert f"This deletes {NAME} of merchant {registered.merchant_id} (shop id {registered.shop_id})" in result.err
+    assert "4 items" in result.err
+    assert f"Type {DOMAIN} to delete it" in result.err
+    deleted = [request.shop.shop_id for method, request, _ in catalog.requests if method == "DeleteShop"]
+    # The shop that was confirmed, not another one that has got its name.
+    assert deleted == ([registered.shop_id] if code == 0 else [])
+
+
+async def test_the_deletion_of_an_unknown_shop_asks_nothing(run: CommandLine) -> None:
+    result = await run.answer("", "shops", "remove", "shopify:unknown.myshopify.com")
+    assert result.code == 3
+    assert "Type" not in result.err
+
+
+@pytest.mark.usefixtures("registered")
+async def test_a_watched_deletion_prints_its_progress(catalog: FakeCatalog, run: CommandLine) -> None:
+    catalog.items[NAME] = [Item(item_id="1", product_id="1")]
+    result = await run("shops", "remove", NAME, "--yes", "--watch")
+    assert result.code == 0, result.err
+    assert "deleted so far: 0 products, 0 items, 0 syncs, 0 issues" in result.out.splitlines()[0]
+    assert result.out.splitlines()[1].startswith("Shop")
+    assert "Deleted items     1" in result.out
 
 
 async def test_a_shop_that_is_being_deleted_is_a_conflict_with_the_command_that_waits(

@@ -14,6 +14,10 @@ from click import Context
 
 from tests.unit.cli.conftest import CommandLine
 
+_VERBS = frozenset(
+    {"Check", "Export", "Import", "List", "Mint", "Manage", "Print", "Register,", "Show", "Start,", "Verify"}
+)
+
 
 def imported_by(*arguments: str) -> set[str]:
     """Return the modules that a command line has imported when it ends."""
@@ -40,7 +44,7 @@ def test_every_command_can_be_imported_and_begins_its_help_with_an_imperative() 
         command = catalogsync.get_command(context, name)
         assert command is not None
         first = command.get_short_help_str(200).split()[0]
-        assert first in {"Check", "List", "Mint", "Manage", "Print", "Register,", "Show", "Start,", "Verify"}, name
+        assert first in _VERBS, name
 
 
 async def test_an_unknown_command_is_a_usage_error(run: CommandLine) -> None:

@@ -9,8 +9,9 @@ import jwt
 import pytest
 from catalogsync_common.auth.failures import TokenExpired, Unauthenticated
 from catalogsync_common.auth.secret_keys import HmacKeys
-from catalogsync_common.auth.tokens import MAX_CLOCK_SKEW, ClientTokenPolicy, TokenKeys, TokenVerifier
+from catalogsync_common.auth.tokens import ClientTokenPolicy, TokenKeys, TokenVerifier
 from catalogsync_common.principal import Principal, PrincipalKind
+from catalogsync_common.token_claims import MAX_CLOCK_SKEW
 from catalogsync_common.token_minting import SigningKey, mint_client_token, mint_operator_token
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,1 @@
+"""`make bench-export`: `catalogsync export` of a shop of a million items."""

@@ -1,0 +1,1 @@
+"""Files of a shop's items: rows, and their formats."""
