@@ -21,7 +21,7 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.status import LatestSyncs
-from catalog_svc.domain.sync import SyncMode, SyncState, Waiting, WaitReason
+from catalog_svc.domain.sync import ClaimedSync, SyncMode, SyncState, Waiting, WaitReason
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.contract.catalog_stores.steps import (
     REVOKED,
