@@ -42,6 +42,11 @@ class CollectedSpan:
     message: SpanMessage = field(repr=False)
 
     @property
+    def operation(self) -> str:
+        """The name, without that of a database."""
+        return str(self.attributes.get("db.operation.name", self.name))
+
+    @property
     def traceparent(self) -> str:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
@@ -71,9 +76,13 @@ class Collector(TraceServiceServicer):
         """Return the spans with this correlation id, as an operator looks for them."""
         return [span for span in self.spans if span.attributes.get(CORRELATION) == identifier]
 
-    async def wait_for(self, *names: str, correlation_id: str) -> list[CollectedSpan]:
-        """Return the spans of this correlation id once there are some of each of these names."""
-        await until(lambda: {span.name for span in self.of_correlation_id(correlation_id)} >= set(names))
+    async def wait_for(self, *operations: tuple[str, str], correlation_id: str) -> list[CollectedSpan]:
+        """Return the spans of this correlation id once there are some of each service and operation."""
+
+        def found() -> set[tuple[str, str]]:
+            return {(span.service, span.operation) for span in self.of_correlation_id(correlation_id)}
+
+        await until(lambda: found() >= set(operations))
         return self.of_correlation_id(correlation_id)
 
 

@@ -74,7 +74,7 @@ def test_a_malformed_trace_context_begins_a_new_trace(spans: InMemorySpanExporte
 
 
 def test_queued_work_is_a_child_of_its_creator_and_linked_to_it(spans: InMemorySpanExporter) -> None:
-    """A trace shows it below the call that asked for it; the link is what the conventions for messaging require."""
+    """A trace shows it below the call that asked for it; the conventions for messaging require the link."""
     with continued_span("process", TRACEPARENT):
         pass
     span = the_span(spans, "process")
