@@ -21,7 +21,6 @@ from tests.waiting import until
 START = "catalogsync.catalog.v1.CatalogService/StartSync"
 FETCH = "catalogsync.connector.v1.ConnectorService/FetchProducts"
 STORE = "BatchStore.apply"
-END = "LeaseStore.end"
 PROCESS = "process sync_queue"
 BROWSER = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
 
@@ -49,11 +48,6 @@ async def start_sync(browser: BffClient, **headers: str) -> str:
     return sync_id
 
 
-def operation(span: CollectedSpan) -> str:
-    """Return the name of a span, without the database."""
-    return str(span.attributes.get("db.operation.name", span.name))
-
-
 def ancestors(span: CollectedSpan, spans: Iterable[CollectedSpan]) -> list[CollectedSpan]:
     """Return the span and the spans above it, as far as they are among `spans`."""
     by_id = {each.span_id: each for each in spans}
@@ -64,9 +58,10 @@ def ancestors(span: CollectedSpan, spans: Iterable[CollectedSpan]) -> list[Colle
 
 
 async def spans_of_sync(collector: Collector, correlation_id: str) -> list[CollectedSpan]:
-    """Return all spans of a sync that has ended."""
-    await until(lambda: any(operation(span) == END for span in collector.of_correlation_id(correlation_id)))
-    return await collector.wait_for(PROCESS, FETCH, START, correlation_id=correlation_id)
+    """Return all spans of a sync that has ended, once its services have exported them."""
+    return await collector.wait_for(
+        ("catalog_svc", START), ("catalog_svc", PROCESS), ("connector_svc", FETCH), correlation_id=correlation_id
+    )
 
 
 async def test_one_trace_leads_from_the_browser_to_the_batch_transaction(traced: TracedSystem) -> None:
@@ -78,11 +73,12 @@ async def test_one_trace_leads_from_the_browser_to_the_batch_transaction(traced:
         )
         async with browser.stream(f"/sync/{sync_id}/events") as stream:
             assert (await stream.rest())[-1].content["state"] == "SUCCEEDED"
-    spans = await spans_of_sync(traced.collector, correlation_id)
+    await spans_of_sync(traced.collector, correlation_id)
+    spans = await traced.collector.wait_for(("bff", f"POST {API}/sync"), correlation_id=correlation_id)
     assert {span.trace_id for span in spans} == {trace_id}
-    batch = next(span for span in spans if operation(span) == STORE)
+    batch = next(span for span in spans if span.operation == STORE)
     path = ancestors(batch, spans)
-    assert [(span.service, span.kind, operation(span)) for span in path] == [
+    assert [(span.service, span.kind, span.operation) for span in path] == [
         ("catalog_svc", "CLIENT", STORE),
         ("catalog_svc", "CONSUMER", PROCESS),
         ("catalog_svc", "SERVER", START),
@@ -93,7 +89,7 @@ async def test_one_trace_leads_from_the_browser_to_the_batch_transaction(traced:
     process = path[1]
     assert process.links == (path[2].span_id,)
     request = next(span for span in spans if "http.request.method" in span.attributes and span.kind == "CLIENT")
-    assert [(span.service, span.kind, operation(span)) for span in ancestors(request, spans)[:4]] == [
+    assert [(span.service, span.kind, span.operation) for span in ancestors(request, spans)[:4]] == [
         ("connector_svc", "CLIENT", "POST"),
         ("connector_svc", "SERVER", FETCH),
         ("catalog_svc", "CLIENT", FETCH),
@@ -114,7 +110,7 @@ async def test_spans_hold_no_secret_no_query_and_no_statement(traced: TracedSyst
         await browser.get("/shops?page_size=7", headers={"X-Correlation-ID": f"{correlation_id}.q"})
         cookie = browser.cookie.partition("=")[2]
     await spans_of_sync(traced.collector, correlation_id)
-    await traced.collector.wait_for(f"GET {API}/shops", correlation_id=f"{correlation_id}.q")
+    await traced.collector.wait_for(("bff", f"GET {API}/shops"), correlation_id=f"{correlation_id}.q")
     received = bytes(traced.collector.raw)
     secrets = [traced.system.small.access_token, cookie]
     secrets += [value for name, value in traced.system.settings.items() if "SECRET" in name or "KEY" in name]
@@ -132,15 +128,15 @@ async def test_the_span_of_an_event_stream_ends_while_the_stream_is_open(traced:
     correlation_id = f"c-{uuid4().hex}"
     headers = {"X-Correlation-ID": correlation_id}
     async with traced.system.browser() as browser, browser.stream("/events", headers=headers):
-        spans = await traced.collector.wait_for(f"GET {API}/events", correlation_id=correlation_id)
-    assert [span.attributes["http.response.status_code"] for span in spans if span.kind == "SERVER"][0] == 200
+        spans = await traced.collector.wait_for(("bff", f"GET {API}/events"), correlation_id=correlation_id)
+    assert next(span for span in spans if span.kind == "SERVER").attributes["http.response.status_code"] == 200
 
 
 async def test_the_access_logs_name_the_trace(traced: TracedSystem) -> None:
     correlation_id = f"c-{uuid4().hex}"
     async with traced.system.browser() as browser:
         await browser.get("/shops", headers={"X-Correlation-ID": correlation_id})
-    spans = await traced.collector.wait_for(f"GET {API}/shops", correlation_id=correlation_id)
+    spans = await traced.collector.wait_for(("bff", f"GET {API}/shops"), correlation_id=correlation_id)
     (trace_id,) = {span.trace_id for span in spans}
     for service in ("bff", "catalog"):
         text = (traced.system.small.directory / "logs" / f"{service}.log").read_text()
