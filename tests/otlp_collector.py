@@ -110,7 +110,7 @@ async def running_collector(collector: Collector | None = None) -> AsyncIterator
     """Run a collector; yield it with its endpoint."""
     collector = collector or Collector()
     server = grpc.aio.server()
-    add_TraceServiceServicer_to_server(collector, server)
+    add_TraceServiceServicer_to_server(collector, server)  # type: ignore[no-untyped-call]
     collector.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

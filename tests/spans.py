@@ -72,4 +72,4 @@ def the_span(spans: InMemorySpanExporter, name: str) -> ReadableSpan:
 
 def texts(span: ReadableSpan) -> str:
     """Return all that a span says, as it is exported."""
-    return span.to_json()
+    return str(span.to_json())
