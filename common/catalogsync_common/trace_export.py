@@ -45,7 +45,7 @@ async def traced_process(settings: ProcessSettings, service: str) -> AsyncIterat
     if not settings.trace_endpoint:
         yield
         return
-    provider = _open_provider(settings, service)
+    provider = open_provider(settings, service)
     trace.set_tracer_provider(provider)
     try:
         yield
@@ -53,7 +53,12 @@ async def traced_process(settings: ProcessSettings, service: str) -> AsyncIterat
         await _shut_down(provider)
 
 
-def _open_provider(settings: ProcessSettings, service: str) -> TracerProvider:
+def open_provider(settings: ProcessSettings, service: str) -> TracerProvider:
+    """Return a provider whose spans are sent to the collector, with limits of their size and number.
+
+    Raises:
+        SettingsError: the exporter is not installed.
+    """
     try:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
@@ -62,7 +67,7 @@ def _open_provider(settings: ProcessSettings, service: str) -> TracerProvider:
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
     except ImportError:
         variable = variable_name(type(settings), "trace_endpoint")
-        problem = "needs OpenTelemetry's SDK and exporter: pip install 'catalogsync-common[tracing]'"
+        problem = "needs OpenTelemetry's exporter: install the extra `tracing`, as in catalogsync-common[tracing]"
         raise SettingsError((f"{variable}: {problem}",)) from None
     provider = TracerProvider(
         sampler=ParentBased(TraceIdRatioBased(settings.trace_sample_ratio)),

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from catalogsync_common.call_context import correlation_id
@@ -187,6 +187,4 @@ def log_fields() -> dict[str, str]:
 def _received_context(headers: Iterable[tuple[str, str | bytes]]) -> Context:
     """Return the context that the headers describe; a new one, without a span, if they describe none."""
     found = {key.lower(): value for key, value in headers if isinstance(value, str) and key.lower() in _HEADERS}
-    # In a context without a span: a malformed header must not end in the trace of whoever runs the server.
-    empty = trace.set_span_in_context(NonRecordingSpan(trace.INVALID_SPAN_CONTEXT))
-    return _PROPAGATOR.extract(found, context=empty)
+    return _PROPAGATOR.extract(found)

@@ -121,7 +121,6 @@ async def test_spans_hold_no_secret_no_query_and_no_statement(traced: TracedSyst
     for span in traced.collector.spans:
         for value in span.attributes.values():
             assert not re.search(r"\?|page_size|SELECT|INSERT|m-a", str(value)), (span.name, span.attributes)
-        assert len(span.attributes) <= 32
 
 
 async def test_the_span_of_an_event_stream_ends_while_the_stream_is_open(traced: TracedSystem) -> None:
