@@ -25,6 +25,7 @@ from catalogsync_common.server import GrpcServer, Service, build_server
 from catalogsync_common.server_tls import ServerTls
 from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from catalogsync_common.tls_settings import open_client_tls, open_server_tls
+from catalogsync_common.trace_export import traced_process
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.analysis_metrics import PrometheusAnalysisMetrics
@@ -74,7 +75,10 @@ async def serve(
         EmbeddedUnavailable: the embedded PostgreSQL cannot be started.
     """
     with stop_deadline(settings.stop_timeout) as begin_to_end:
-        async with running(settings, on_give_up=stop.set, restart_policy=restart_policy):
+        async with (
+            traced_process(settings, "catalog_svc"),
+            running(settings, on_give_up=stop.set, restart_policy=restart_policy),
+        ):
             await stop.wait()
             begin_to_end()
 

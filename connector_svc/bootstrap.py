@@ -25,6 +25,7 @@ from catalogsync_common.server_tls import ServerTls
 from catalogsync_common.settings import SettingsError
 from catalogsync_common.supervisor import Loop, Supervisor
 from catalogsync_common.tls_settings import open_server_tls
+from catalogsync_common.trace_export import traced_process
 from prometheus_client import CollectorRegistry
 
 from connector_svc.credentials.file import CredentialsFileInvalid, FileCredentials
@@ -57,7 +58,7 @@ SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
 async def serve(settings: ConnectorSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Raises SettingsError, ListenError, LoopFailed."""
     with stop_deadline(settings.stop_timeout) as begin_to_end:
-        async with running(settings, on_give_up=stop.set):
+        async with traced_process(settings, "connector_svc"), running(settings, on_give_up=stop.set):
             await stop.wait()
             begin_to_end()
 
@@ -76,7 +77,11 @@ async def running(
     tls = open_server_tls(settings)
     drain = Drain()
     registry = new_registry()
-    dependencies = HttpDependencies(correlation_id=correlation_id.get, metrics=OutboundHttpMetrics(registry))
+    dependencies = HttpDependencies(
+        correlation_id=correlation_id.get,
+        metrics=OutboundHttpMetrics(registry),
+        send_traceparent=settings.send_traceparent,
+    )
     certificates = CertificateMonitor((tls.files,) if tls else (), drain=drain, registry=registry)
     async with (
         open_http(http_config(settings), dependencies) as http,

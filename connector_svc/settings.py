@@ -73,6 +73,9 @@ class ConnectorSettings(ServiceSettings):
     """Of all shops together, downloads not counted."""
     http_downloads: PositiveInt = 16
     """Concurrent downloads of files, such as results of bulk jobs."""
+    send_traceparent: bool = False
+    """Whether platforms get the trace context (the header `traceparent`) with each request: a shop is a foreign
+    party, and learns from it which of its requests belong together."""
     denied_networks: NetworkList = ()
     """The operator's own networks that have public addresses: no shop is called there."""
 

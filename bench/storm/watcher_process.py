@@ -20,7 +20,9 @@ from pathlib import Path
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_client import CatalogSyncError, Disconnect, RetryPolicy, has_ended
+from catalogsync_client.caller import OpenStream
 from catalogsync_client.watch import WatchCall, watch
+from catalogsync_common.rpc_spans import ClientCallSpan
 
 from bench.common.channels import open_stubs
 
@@ -47,7 +49,8 @@ class _Watchers:
                 broken_at = None
 
         async def open_stream(revision: int) -> WatchCall:
-            return stub.WatchSync(pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision))
+            request = pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision)
+            return OpenStream(stub.WatchSync(request), ClientCallSpan(request))
 
         snapshots = watch(
             open_stream, callee="catalog_svc", on_connection=on_connection, retry_policy=RetryPolicy()

@@ -23,13 +23,16 @@ from catalogsync_bff.envelope import (
     new_request_id,
 )
 from catalogsync_bff.errors import HttpError, http_error
+from catalogsync_bff.request_spans import PROBES, SPAN, request_span
 from catalogsync_bff.routing import Gatekeeper, Route
 
 _access_log = logging.getLogger("catalogsync_bff.access")
 _log = logging.getLogger(__name__)
 
 _MAX_BODY_BYTES: Final = 1024 * 1024
-_PROBES: Final = ("/healthz", "/readyz")
+_EVENT_STREAM: Final = "text/event-stream"
+_CLIENT_CLOSED_REQUEST: Final = 499
+"""As nginx says it: there is no status, since the browser is gone."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,7 +49,7 @@ def build_app(routes: Iterable[Route], gatekeeper: Gatekeeper, meter: RequestMet
     app = web.Application(middlewares=[_answering(meter)], client_max_size=_MAX_BODY_BYTES)
     for route in routes:
         app.router.add_route(route.method, route.path, gatekeeper.guard(route))
-    app.on_response_prepare.append(_add_headers)
+    app.on_response_prepare.append(_prepare)
     return app
 
 
@@ -56,9 +59,12 @@ def _answering(meter: RequestMeter) -> Middleware:
         """Give the request its ids, answer errors in the envelope, log and count the request."""
         request[REQUEST_ID] = new_request_id()
         begin = time.monotonic()
-        status = 499
+        status = _CLIENT_CLOSED_REQUEST
         meter.request_started()
-        with correlated(request.headers.get(CORRELATION_HEADER)) as request[CORRELATION_ID]:
+        with (
+            correlated(request.headers.get(CORRELATION_HEADER)) as request[CORRELATION_ID],
+            request_span(request, _route_name(request)) as span,
+        ):
             try:
                 response = await _answer(request, handler)
                 status = response.status
@@ -66,6 +72,7 @@ def _answering(meter: RequestMeter) -> Middleware:
             finally:
                 seconds = time.monotonic() - begin
                 meter.request_ended(_route_name(request), status, seconds)
+                span.end_with(status)
                 _log_access(request, status, seconds)
 
     return answer
@@ -104,11 +111,14 @@ def _of_http_exception(error: web.HTTPException) -> HttpError:
             return HttpError(error.status, "INVALID_REQUEST", "The request cannot be read.")
 
 
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def _prepare(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the headers of every response. The span of an event stream ends here: the stream may last for hours."""
     response.headers[hdrs.SERVER] = "catalogsync"
     response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
     response.headers[CORRELATION_HEADER] = request.get(CORRELATION_ID, "")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    if response.content_type == _EVENT_STREAM and (span := request.get(SPAN)) is not None:
+        span.end_with(response.status)
 
 
 def _route_name(request: web.Request) -> str:
@@ -118,7 +128,7 @@ def _route_name(request: web.Request) -> str:
 
 
 def _log_access(request: web.Request, status: int, seconds: float) -> None:
-    if request.path in _PROBES:
+    if request.path in PROBES:
         return
     _access_log.info(
         "%s %s %d",

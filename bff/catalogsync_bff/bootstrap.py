@@ -22,6 +22,7 @@ from catalogsync_common.server import ListenError
 from catalogsync_common.settings import SettingsError
 from catalogsync_common.supervisor import Heartbeat, Loop, Supervisor
 from catalogsync_common.token_minting import SigningKey
+from catalogsync_common.trace_export import traced_process
 from pydantic import SecretStr
 
 from catalogsync_bff.app import build_app
@@ -63,7 +64,7 @@ async def serve(settings: BffSettings, stop: asyncio.Event) -> None:
         ListenError: the address cannot be used.
     """
     with stop_deadline(settings.stop_timeout) as start_deadline:
-        async with running(settings, on_give_up=stop.set):
+        async with traced_process(settings, "bff"), running(settings, on_give_up=stop.set):
             await stop.wait()
             start_deadline()
 

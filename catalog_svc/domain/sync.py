@@ -158,6 +158,8 @@ class ClaimedSync:
     """Time since something was stored, or since the first claim; by the database's clock."""
     allow_mass_delete: bool = False
     """Whether the sync may delete more than the deletion guard allows."""
+    traceparent: str = ""
+    """The span that created the sync, see `StartSyncCommand.traceparent`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,6 +199,8 @@ class StartSyncCommand:
     """Idempotency key of the principal; empty: the request cannot be repeated."""
     allow_mass_delete: bool = False
     correlation_id: str = ""
+    traceparent: str = ""
+    """The span that creates the sync (W3C Trace Context): its execution continues the trace. Empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

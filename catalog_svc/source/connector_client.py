@@ -9,12 +9,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import grpc
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
-from catalogsync_common.call_context import outgoing_metadata, outgoing_timeout
+from catalogsync_common.call_context import outgoing_timeout
+from catalogsync_common.rpc_spans import ClientCallSpan
 from catalogsync_common.status import read_failure
 from catalogsync_common.token_claims import SERVICE_SECRET_HEADER
 
@@ -36,6 +37,9 @@ _CREDENTIALS_REJECTED: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"
 """Reasons with which connector_svc rejects catalog_svc itself."""
 
 
+_FetchCall: TypeAlias = grpc.aio.UnaryStreamCall[pb.FetchProductsRequest, pb.FetchProductsResponse]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallCredentials:
     """What authenticates this service at the connector."""
@@ -43,10 +47,10 @@ class CallCredentials:
     secret: str = field(default="", repr=False)
     """"name:secret"; empty: the connector does not authenticate its callers."""
 
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Return the metadata of a call: the correlation id and the secret."""
+    def metadata(self, span: ClientCallSpan) -> tuple[tuple[str, str], ...]:
+        """Return the metadata of a call: the correlation id, the trace and the secret."""
         secret = ((SERVICE_SECRET_HEADER, self.secret),) if self.secret else ()
-        return (*outgoing_metadata(), *secret)
+        return (*span.metadata(), *secret)
 
 
 _NO_CREDENTIALS: Final = CallCredentials()
@@ -72,39 +76,38 @@ class ConnectorSource:
 
     async def fetch(self, request: SourceRequest) -> AsyncGenerator[SourceEvent, None]:
         """Yield the events of one pass. Raises SourceFailed."""
-        call = self._stub.FetchProducts(_to_proto(request), metadata=self._credentials.metadata())
-        currency_code = ""
-        try:
-            while True:
-                message = await self._read(call)
-                if message is None:
-                    return
-                kind = message.WhichOneof("event")
-                if kind == "header":
-                    currency_code = message.header.currency_code
-                    yield decode.header(message.header)
-                elif kind == "batch":
-                    yield decode.batch(message.batch, currency_code=currency_code)
-                elif kind == "waiting":
-                    yield decode.waiting(message.waiting)
-                elif kind == "end":
-                    yield decode.end(message.end)
-        finally:
-            # Leaving the loop does not end the call: without this the connector would continue to read the shop.
-            call.cancel()
+        message = _to_proto(request)
+        with ClientCallSpan(message) as span:
+            call = self._stub.FetchProducts(message, metadata=self._credentials.metadata(span))
+            try:
+                currency_code = ""
+                while (received := await self._read(call, span)) is not None:
+                    kind = received.WhichOneof("event")
+                    if kind == "header":
+                        currency_code = received.header.currency_code
+                        yield decode.header(received.header)
+                    elif kind == "batch":
+                        yield decode.batch(received.batch, currency_code=currency_code)
+                    elif kind == "waiting":
+                        yield decode.waiting(received.waiting)
+                    elif kind == "end":
+                        yield decode.end(received.end)
+            finally:
+                # Leaving the loop does not end the call: the connector would continue to read the shop.
+                call.cancel()
 
-    async def _read(
-        self, call: grpc.aio.UnaryStreamCall[pb.FetchProductsRequest, pb.FetchProductsResponse]
-    ) -> pb.FetchProductsResponse | None:
+    async def _read(self, call: _FetchCall, span: ClientCallSpan) -> pb.FetchProductsResponse | None:
         """Read the next message; None at the end of the stream."""
         try:
             async with asyncio.timeout(self._stall_timeout):
                 message = await call.read()
         except TimeoutError:
+            span.set_code(grpc.StatusCode.DEADLINE_EXCEEDED)
             raise ConnectorUnavailable(
                 f"connector_svc sent nothing for {self._stall_timeout:.0f} s; the sync retries"
             ) from None
         except grpc.aio.AioRpcError as error:
+            span.set_code(error.code())
             raise await to_source_failure(error, call) from error
         return message if isinstance(message, pb.FetchProductsResponse) else None
 
@@ -136,9 +139,10 @@ class ConnectorJobs:
             shop=pb.ShopRef(platform=shop.platform, domain=shop.domain), checkpoint=checkpoint
         )
         try:
-            response = await self._stub.CancelFetch(
-                request, timeout=self._timeout, metadata=self._credentials.metadata()
-            )
+            with ClientCallSpan(request) as span:
+                response = await self._stub.CancelFetch(
+                    request, timeout=self._timeout, metadata=self._credentials.metadata(span)
+                )
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error
         return response.job_cancelled
@@ -183,12 +187,12 @@ class ConnectorPlatforms:
         return self._fetched_at is None or self._monotonic() - self._fetched_at >= self._refresh_interval
 
     async def _refresh(self) -> None:
+        request = pb.ListPlatformsRequest()
         try:
-            response = await self._stub.ListPlatforms(
-                pb.ListPlatformsRequest(),
-                timeout=outgoing_timeout(self._timeout),
-                metadata=self._credentials.metadata(),
-            )
+            with ClientCallSpan(request) as span:
+                response = await self._stub.ListPlatforms(
+                    request, timeout=outgoing_timeout(self._timeout), metadata=self._credentials.metadata(span)
+                )
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error
         self._platforms = {

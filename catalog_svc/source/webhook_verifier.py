@@ -10,6 +10,7 @@ from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.connector.v1.connector_service_pb2_grpc import ConnectorServiceStub
 from catalogsync_common.call_context import outgoing_timeout
 from catalogsync_common.failure import FieldViolation, InvalidRequest
+from catalogsync_common.rpc_spans import ClientCallSpan
 from catalogsync_common.status import read_failure_now
 
 from catalog_svc.domain.refresh import VerifiedWebhook, WebhookDelivery
@@ -56,9 +57,10 @@ class ConnectorWebhooks:
             domain=delivery.domain,
         )
         try:
-            response = await self._stub.VerifyWebhook(
-                request, timeout=outgoing_timeout(self._timeout), metadata=self._credentials.metadata()
-            )
+            with ClientCallSpan(request) as span:
+                response = await self._stub.VerifyWebhook(
+                    request, timeout=outgoing_timeout(self._timeout), metadata=self._credentials.metadata(span)
+                )
         except grpc.aio.AioRpcError as error:
             if violations := _violations(error):
                 raise InvalidRequest(*violations) from error
@@ -75,9 +77,10 @@ class ConnectorWebhooks:
             shop=pb.ShopRef(platform=shop.platform, domain=shop.domain), address=address
         )
         try:
-            response = await self._stub.EnsureWebhooks(
-                request, timeout=self._setup_timeout, metadata=self._credentials.metadata()
-            )
+            with ClientCallSpan(request) as span:
+                response = await self._stub.EnsureWebhooks(
+                    request, timeout=self._setup_timeout, metadata=self._credentials.metadata(span)
+                )
         except grpc.aio.AioRpcError as error:
             raise await to_source_failure(error) from error
         active = sum(each.state == pb.WebhookSubscription.STATE_ACTIVE for each in response.webhooks)

@@ -26,12 +26,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
 from uuid import UUID
 
 import asyncpg
+from catalogsync_common.tracing import Kind, child_span
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -119,6 +120,7 @@ class Database:
         """
         # SQLAlchemy begins no transaction of its own.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._name = engine.url.database or ""
         self._replace_connections = connection_replacer(engine)
         self._attempts = attempts
         self._base_delay = base_delay
@@ -183,14 +185,33 @@ class Database:
         attempt = 1
         while True:
             try:
-                async with self._transaction(begin, shops) as connection:
-                    return await work(connection)
+                with self._span(work, attempt):
+                    async with self._transaction(begin, shops) as connection:
+                        return await work(connection)
             except DATABASE_ERRORS as error:
                 cause = self._transient_cause(error, attempt)
                 if attempt >= self._attempts or cause in _NOT_RETRIED:
                     raise StorageUnavailable(cause=cause) from error
             await asyncio.sleep(random.uniform(0.5, 1) * self._base_delay * 4 ** (attempt - 1))
             attempt += 1
+
+    @contextmanager
+    def _span(self, work: Callable[..., object], attempt: int) -> Iterator[None]:
+        """Make a span for a transaction, if the caller is traced; an error of the database is its failure."""
+        operation = getattr(work, "__qualname__", type(work).__name__).partition(".<locals>")[0]
+        attributes = {
+            "db.system.name": "postgresql",
+            "db.namespace": self._name,
+            "db.operation.name": operation,
+            "catalogsync.attempt": attempt,
+        }
+        with child_span(f"{operation} {self._name}", Kind.CLIENT, attributes, failures=DATABASE_ERRORS) as span:
+            try:
+                yield
+            except DATABASE_ERRORS as error:
+                if state := sqlstate_of(error):
+                    span.set_attribute("db.response.status_code", state)
+                raise
 
     @asynccontextmanager
     async def _transaction(

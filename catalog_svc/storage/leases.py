@@ -381,4 +381,5 @@ def _to_claimed(row: Row, shop: Shop, next_seq: int) -> ClaimedSync:
         claims_without_progress=row["claims_without_progress"],
         since_progress=row["since_progress"],
         allow_mass_delete=row["allow_mass_delete"],
+        traceparent=row["traceparent"],
     )

@@ -8,7 +8,7 @@ sync that the first one created (idempotency key). The key is saved in the trans
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -64,10 +64,10 @@ _VOID_LEASE = text("""
     UPDATE shop_state SET epoch = epoch + 1, event_number = event_number + 1 WHERE shop_id = :shop_id""")
 
 _INSERT = text(f"""
-    INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id, updated_after,
-                      pass_id, epoch)
-    VALUES (:shop_id, :sync_id, 'PENDING', :mode, :trigger, :allow_mass_delete, :correlation_id, :updated_after,
-            :pass_id, :epoch)
+    INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id, traceparent,
+                      updated_after, pass_id, epoch)
+    VALUES (:shop_id, :sync_id, 'PENDING', :mode, :trigger, :allow_mass_delete, :correlation_id, :traceparent,
+            :updated_after, :pass_id, :epoch)
     RETURNING {SYNC_COLUMNS}""")
 
 _CANCEL = text(f"""
@@ -79,9 +79,9 @@ _CANCEL = text(f"""
 
 # Continues where the parent stopped: with its checkpoint, its counts and its pass.
 _RESUME = text(f"""
-    INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id,
+    INSERT INTO sync (shop_id, sync_id, state, mode, trigger, allow_mass_delete, correlation_id, traceparent,
         updated_after, pass_id, epoch, parent_sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)})
-    SELECT shop_id, :new_id, 'PENDING', mode, 'RESUME', allow_mass_delete, :correlation_id,
+    SELECT shop_id, :new_id, 'PENDING', mode, 'RESUME', allow_mass_delete, :correlation_id, :traceparent,
         updated_after, pass_id, :epoch, sync_id, checkpoint, watermark, {", ".join(_INHERITED_COLUMNS)}
     FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id
     RETURNING {SYNC_COLUMNS}""")
@@ -263,7 +263,9 @@ class SyncCommandStore:
 
         return await self._database.write(work, shops=[shop_id_of(sync_id)])
 
-    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
+    async def resume(
+        self, sync_id: UUID, *, request_id: str, correlation_id: str, traceparent: str = "", principal: str = ""
+    ) -> Sync:
         """Return a new PENDING sync that continues where this one stopped.
 
         Raises:
@@ -281,7 +283,9 @@ class SyncCommandStore:
             earlier = await _find_by_key(connection, key)
             if earlier is not None:
                 return earlier
-            sync = await _resume(connection, locked, await find_sync(connection, sync_id), correlation_id)
+            parent = await find_sync(connection, sync_id)
+            values = {"correlation_id": correlation_id, "traceparent": traceparent}
+            sync = await _resume(connection, locked, parent, values)
             await _save_key(connection, key, sync)
             return (await with_queue_positions(connection, [sync]))[0]
 
@@ -373,6 +377,7 @@ async def _create(connection: AsyncConnection, locked: _LockedShop, command: Sta
         "trigger": command.trigger.value,
         "allow_mass_delete": command.allow_mass_delete,
         "correlation_id": command.correlation_id,
+        "traceparent": command.traceparent,
         "updated_after": shop.watermark - command.overlap if incremental and shop.watermark else None,
     }
     if locked.open_pass_id is not None:
@@ -399,15 +404,17 @@ async def _cancel(connection: AsyncConnection, locked: _LockedShop, sync_id: UUI
     return sync
 
 
-async def _resume(connection: AsyncConnection, locked: _LockedShop, parent: Sync, correlation_id: str) -> Sync:
-    """Create the resuming sync. Raises SyncAlreadyRunning, SyncNotResumable."""
+async def _resume(
+    connection: AsyncConnection, locked: _LockedShop, parent: Sync, origin: Mapping[str, str]
+) -> Sync:
+    """Create the resuming sync, with its correlation id and trace. Raises SyncAlreadyRunning, SyncNotResumable."""
     pass_id = await _check_resumable(connection, locked, parent)
     values = {
         "shop_id": locked.shop.shop_id,
         "sync_id": parent.sync_id,
         "new_id": locked.next_sync_id,
         "epoch": locked.epoch,
-        "correlation_id": correlation_id,
+        **origin,
     }
     sync = to_sync((await connection.execute(_RESUME, values)).mappings().one(), locked.shop)
     await _open(connection, locked, sync, pass_id=pass_id)

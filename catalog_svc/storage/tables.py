@@ -370,6 +370,8 @@ def _sync_columns() -> list[Column[object]]:
         # The sync that started the pass: this one, or the first one of a chain of resumed syncs.
         _id("pass_id"),
         _text("correlation_id"),
+        # W3C Trace Context of the call that created the sync.
+        _text("traceparent"),
         Column("revision", BigInteger, nullable=False, server_default="1"),
         # The epoch of the last claim: `shop_state.epoch` while the sync runs.
         _count("epoch"),

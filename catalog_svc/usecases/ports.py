@@ -68,7 +68,9 @@ class SyncCommands(Protocol):
         """
         ...
 
-    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
+    async def resume(
+        self, sync_id: UUID, *, request_id: str, correlation_id: str, traceparent: str = "", principal: str = ""
+    ) -> Sync:
         """Create a sync that continues from the checkpoint of an ended one.
 
         Raises:

@@ -13,6 +13,7 @@ from uuid import UUID
 from catalogsync_common.drain import Drain, ServerDraining
 from catalogsync_common.failure import InvalidRequest
 from catalogsync_common.supervisor import Heartbeat, no_heartbeat
+from catalogsync_common.tracing import current_traceparent
 
 from catalog_svc.domain.errors import ShopBeingDeleted, ShopNotFound, SourceFailed, StorageUnavailable
 from catalog_svc.domain.shop import PlatformInfo, Shop, ShopKey, ShopRef
@@ -87,6 +88,7 @@ class StartSync:
             request_id=request_id,
             allow_mass_delete=allow_mass_delete,
             correlation_id=correlation_id,
+            traceparent=current_traceparent(),
             principal=principal,
         )
         with count_database_failures(self._metrics):
@@ -191,7 +193,11 @@ class ChangeSync:
         """
         with count_database_failures(self._metrics):
             sync = await self._commands.resume(
-                sync_id, request_id=request_id, correlation_id=correlation_id, principal=principal
+                sync_id,
+                request_id=request_id,
+                correlation_id=correlation_id,
+                traceparent=current_traceparent(),
+                principal=principal,
             )
         self._wake_worker()
         return sync

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from catalogsync_common.tracing import continued_span, fail_span
+
 from catalog_svc.domain.errors import (
     LeaseLost,
     MassDeleteBlocked,
@@ -60,6 +62,8 @@ _WAIT_REASONS = {
     "TOKEN_SERVICE_UNAVAILABLE": WaitReason.TOKEN_SERVICE,
     "SOURCE_UNREACHABLE": WaitReason.SOURCE_UNREACHABLE,
 }
+
+_SPAN_NAME = "process sync_queue"
 
 _SLOW_WRITE = "the database did not finish the last write in time; a smaller one is tried"
 _ALL_WRITES_SLOW = (
@@ -144,15 +148,18 @@ class SyncExecution:
             raise
 
     async def _attempt(self) -> None:
-        try:
-            await self._run_pass()
-        except SourceFailed as failure:
-            # For a pass that cannot go on the connector sends no header, which would contain the new currency.
-            self._restart |= failure.reason == _CURRENCY_CHANGED
-            if self._retry_policy.exhausted(failure, never_answered=not self._sync.shop.currency_code):
-                await self._fail(failure)
-            else:
-                await self._back_off(failure)
+        """Run a pass, in a span of its own: a sync may take hours, and only spans that have ended are seen."""
+        with continued_span(_SPAN_NAME, self._claimed.traceparent, _span_attributes(self._sync)) as span:
+            try:
+                await self._run_pass()
+            except SourceFailed as failure:
+                fail_span(span, failure)
+                # For a pass that cannot go on the connector sends no header, which would contain the new currency.
+                self._restart |= failure.reason == _CURRENCY_CHANGED
+                if self._retry_policy.exhausted(failure, never_answered=not self._sync.shop.currency_code):
+                    await self._fail(failure)
+                else:
+                    await self._back_off(failure)
 
     async def _reacquire(self, failure: StorageUnavailable) -> None:
         """Wait for the database, then find out whether the last write was committed. Raises LeaseLost."""
@@ -355,6 +362,22 @@ class SyncExecution:
         self._throttle.record(self._registered)
         self._hub.publish(sync)
         self._announce_change(self.lease.shop_id)
+
+
+def _span_attributes(sync: Sync) -> dict[str, str | int]:
+    """Return what OpenTelemetry's conventions for messaging say of a message that is processed."""
+    return {
+        "messaging.system": "catalogsync",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "sync_queue",
+        "messaging.message.id": str(sync.sync_id),
+        "messaging.message.conversation_id": sync.correlation_id,
+        "catalogsync.platform": sync.shop.key.platform,
+        "catalogsync.sync.mode": sync.mode.value,
+        "catalogsync.sync.trigger": sync.trigger.value,
+        "catalogsync.sync.attempt": sync.attempt_count,
+    }
 
 
 def log_context(claimed: ClaimedSync) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The access log: one log line and one metrics update per call of a gRPC server."""
+"""The access log: one log line, one metrics update and the outcome of the span per call of a gRPC server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from google.rpc import status_pb2
 
 from catalogsync_common.failure import Failure, LimitExceeded
 from catalogsync_common.principal import Principal
+from catalogsync_common.rpc_spans import UNTRACED_PREFIXES, ServerCallSpan
 from catalogsync_common.status import STATUS_CODES, to_status
 
 LOGGER: Final = logging.getLogger(__name__)
-
-_DEBUG_PREFIXES: Final = ("/grpc.health.", "/grpc.reflection.")
-"""Methods logged at DEBUG, unless they break: probes call them every few seconds."""
 
 
 class CallMeter(Protocol):
@@ -49,14 +47,23 @@ class InternalError(Failure):
 
 
 class AccessLogEntry:
-    """The access log entry of one call: a context manager that writes the line and updates `meter` at its end.
+    """The access log entry of one call: a context manager that updates `meter` and `span`, and writes the line, at
+    its end.
 
     An entry never contains a request or response message.
     """
 
-    def __init__(self, method: str, peer: str, correlation_id: str, meter: CallMeter | None = None) -> None:
+    def __init__(
+        self,
+        method: str,
+        peer: str,
+        correlation_id: str,
+        meter: CallMeter | None = None,
+        span: ServerCallSpan | None = None,
+    ) -> None:
         self._method = method
         self._meter = meter
+        self._span = span
         self._started = monotonic()
         self._fields: dict[str, object] = {"method": method, "peer": peer, "correlation_id": correlation_id}
         self._code = grpc.StatusCode.OK
@@ -100,6 +107,8 @@ class AccessLogEntry:
         seconds = monotonic() - self._started
         if self._meter is not None:
             self._meter.call_ended(self._method, self._code, seconds)
+        if self._span is not None:
+            self._span.set_outcome(self._code, str(self._fields.get("reason", "")))
         LOGGER.log(
             self._level(),
             "%s %s",
@@ -112,4 +121,5 @@ class AccessLogEntry:
     def _level(self) -> int:
         if self._unexpected is not None:
             return logging.ERROR
-        return logging.DEBUG if self._method.startswith(_DEBUG_PREFIXES) else logging.INFO
+        # Probes call them every few seconds.
+        return logging.DEBUG if self._method.startswith(UNTRACED_PREFIXES) else logging.INFO

@@ -1,8 +1,8 @@
 """The server interceptor of every call.
 
-It sets the correlation id, the deadline and the principal, refuses calls that the principal may not make, applies
-the limits, answers every failure with a status that has details, hides unexpected exceptions from the client,
-closes streams in the call's own task, ends streams whose token has expired, and writes the access log.
+It sets the correlation id, the span, the deadline and the principal, refuses calls that the principal may not
+make, applies the limits, answers every failure with a status that has details, hides unexpected exceptions from
+the client, closes streams in the call's own task, ends streams whose token has expired, and writes the access log.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from catalogsync_common.call_context import CORRELATION_HEADER, SERVER_TIME_HEAD
 from catalogsync_common.call_limits import CallLimiter, CallSlot
 from catalogsync_common.failure import Failure, InvalidRequest
 from catalogsync_common.principal import SYSTEM, Principal, acting_as, current_principal
+from catalogsync_common.rpc_spans import server_call_span
 from catalogsync_common.status import DETAILS_KEY
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -179,13 +180,14 @@ class _WrappedCall:
         cap = self._cap_seconds(remaining)
         with (
             correlated(_received_id(context)) as identifier,
+            server_call_span(self.method, context.invocation_metadata()) as span,
             set_deadline(remaining if cap is None else cap),
             # A stalled stream keeps its slot until its status is sent: until then it costs memory.
             self.limiter.slot(self.method) as slot,
         ):
             context.set_trailing_metadata(_trailers(identifier))
             # The log line is written before the client receives the response.
-            with AccessLogEntry(self.method, context.peer(), identifier, self.meter) as entry:
+            with AccessLogEntry(self.method, context.peer(), identifier, self.meter, span) as entry:
                 try:
                     response = await self._admit(requests, context, cap, slot, entry)
                     entry.set_code(_code_of(context))

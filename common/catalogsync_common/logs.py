@@ -15,6 +15,9 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from catalogsync_common.call_context import correlation_id
+from catalogsync_common.tracing import log_fields
+
+LOGGER: Final = logging.getLogger(__name__)
 
 LogFormat = Literal["auto", "json", "text"]
 
@@ -43,6 +46,21 @@ def configure_logging(level: str, service: str, *, log_format: LogFormat = "auto
         grpc_logger.addFilter(ClientDisconnectFilter())
 
 
+_LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+
+
+def change_log_level(*, more: bool) -> None:
+    """Log one level more, or one level less, until the next change or the end of the process; and log that."""
+    root = logging.getLogger()
+    old = root.level
+    wanted = [level for level in _LEVELS if (level < old if more else level > old)]
+    new = (wanted[-1] if more else wanted[0]) if wanted else old
+    # At whichever level is logged before or after the change.
+    root.setLevel(min(old, new))
+    LOGGER.log(max(logging.INFO, min(old, new)), "the log level is %s", logging.getLevelName(new))
+    root.setLevel(new)
+
+
 class ClientDisconnectFilter(logging.Filter):
     """Drops the errors that gRPC logs when a client disconnects during a write, or when a stop ends a call.
 
@@ -59,8 +77,8 @@ class ClientDisconnectFilter(logging.Filter):
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON.
 
-    Its fields: time (UTC, RFC 3339), level, logger, service, message, correlation_id, the record's extra fields,
-    and the exception with its traceback. Line breaks are escaped.
+    Its fields: time (UTC, RFC 3339), level, logger, service, message, correlation_id, trace_id and span_id, the
+    record's extra fields, and the exception with its traceback. Line breaks are escaped.
     """
 
     def __init__(self, service: str) -> None:
@@ -75,6 +93,7 @@ class JsonFormatter(logging.Formatter):
             "service": self._service,
             "message": redact(_format_message(record)),
             "correlation_id": correlation_id.get(),
+            **log_fields(),
         }
         fields |= {
             key if key not in fields or key == "correlation_id" else f"{key}_": value
@@ -89,7 +108,7 @@ class TextFormatter(logging.Formatter):
     """Formats a record as one readable line, followed by the indented lines of a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        extra = {"correlation_id": correlation_id.get(), **_extra_fields(record)}
+        extra = {"correlation_id": correlation_id.get(), **log_fields(), **_extra_fields(record)}
         parts = [_format_time(record), f"{record.levelname:<7}", record.name, redact(_format_message(record))]
         parts += [f"{key}={value}" for key, value in extra.items() if value != ""]
         line = _escape(" ".join(parts))

@@ -13,11 +13,12 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from google.protobuf.internal import api_implementation
 
-from catalogsync_common.logs import configure_logging
+from catalogsync_common.logs import change_log_level, configure_logging
 from catalogsync_common.server import ListenError
 from catalogsync_common.settings import SettingsError
 from catalogsync_common.supervisor import LoopFailed
@@ -109,7 +110,10 @@ async def _run_until_stopped(main: Main) -> int:
 
 
 class _SignalHandler:
-    """Handles SIGTERM and SIGINT: the first stops gracefully, the second cancels, the third ends the process."""
+    """Handles SIGTERM and SIGINT: the first stops gracefully, the second cancels, the third ends the process.
+
+    SIGUSR1 makes the log more verbose by one level, SIGUSR2 less.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.stop = asyncio.Event()
@@ -121,9 +125,11 @@ class _SignalHandler:
     def attach(self, working: asyncio.Future[None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._received, number, working)
+        self._loop.add_signal_handler(signal.SIGUSR1, partial(change_log_level, more=True))
+        self._loop.add_signal_handler(signal.SIGUSR2, partial(change_log_level, more=False))
 
     def detach(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             self._loop.remove_signal_handler(number)
 
     def _received(self, number: signal.Signals, working: asyncio.Future[None]) -> None:

@@ -152,6 +152,16 @@ NetworkList = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeV
 """The type of a setting with IP networks, separated by commas."""
 
 
+_COLLECTOR: Final = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+
+
+def _check_collector(value: object) -> object:
+    """Check the address of a collector: without a path, and without credentials."""
+    if isinstance(value, str) and value and not _COLLECTOR.fullmatch(value.rstrip("/")):
+        raise ValueError('expected "http://host:port" or "https://host:port"')
+    return value
+
+
 class ProcessSettings(BaseSettings):
     """The settings that every long-running process of ours has. A subclass sets `env_prefix` and adds its own.
 
@@ -175,6 +185,10 @@ class ProcessSettings(BaseSettings):
     """Whether other machines may call, without authentication or encryption."""
     metrics_address: ListenAddress | None = None
     """Where /metrics is served, over plain HTTP and to everyone who can reach it; None: nowhere."""
+    trace_endpoint: Annotated[str, BeforeValidator(_check_collector)] = ""
+    """The OTLP collector of spans: "http://127.0.0.1:4317" (gRPC), with TLS "https://...". Empty: no spans."""
+    trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Share of the traces that begin here and are recorded. In a caller's trace the caller decides."""
     settle_delay: Duration = timedelta()
     """How long calls are still answered after the process is no longer ready, before the drain."""
     stop_grace: Duration = timedelta(seconds=10)

@@ -97,6 +97,8 @@ class HttpDependencies:
     """From 0 to 1."""
     correlation_id: Callable[[], str] = str
     """Of the gRPC call that the request is made for; empty: none."""
+    send_traceparent: bool = False
+    """Whether shops get the header `traceparent`. Services of the operator always do."""
     metrics: HttpMetrics = field(default_factory=NullHttpMetrics)
     open_resolver: Callable[[], AbstractResolver] = open_dns_resolver
     """Opens the resolver of all sessions; its answers are guarded."""

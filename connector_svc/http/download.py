@@ -24,6 +24,7 @@ from connector_svc.http.failures import (
     TooManyRequests,
     UnusableResponse,
 )
+from connector_svc.http.request_spans import record_status, request_span
 from connector_svc.http.retry import RetryPolicy, transient_failure
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -126,13 +127,16 @@ class Downloader:
             sock_connect=self._timeouts.connect.total_seconds(),
             sock_read=self._timeouts.idle.total_seconds(),
         )
-        async with self._session.get(url, headers=headers, allow_redirects=False, timeout=timeout) as response:
-            now = self._dependencies.clock()
-            failure = transient_failure(response.status, response.headers, now, host.rate_limit_headers)
-            if failure is not None:
-                raise failure
-            _check_continues(response, progress)
-            yield response
+        with request_span("GET", url, host, is_current=False) as span:
+            response_of = self._session.get(url, headers=headers, allow_redirects=False, timeout=timeout)
+            async with response_of as response:
+                record_status(span, response.status)
+                now = self._dependencies.clock()
+                failure = transient_failure(response.status, response.headers, now, host.rate_limit_headers)
+                if failure is not None:
+                    raise failure
+                _check_continues(response, progress)
+                yield response
 
     async def _read(
         self, response: aiohttp.ClientResponse, progress: _Progress, max_bytes: int, deadline: float

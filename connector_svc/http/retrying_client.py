@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from catalogsync_common.tracing import fail_span
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -27,6 +28,7 @@ from connector_svc.http.failures import (
     TooManyRequests,
     UnusableResponse,
 )
+from connector_svc.http.request_spans import headers_for, record_status, request_span
 from connector_svc.http.retry import RetryPolicy, transient_failure
 from connector_svc.http.transport import HttpRequest, HttpTransport
 from connector_svc.platforms.base import HttpReply
@@ -85,7 +87,7 @@ class RetryingClient:
         waited = timedelta()
         for failures in range(1, policy.attempts + 1):
             async with self._limiter.connection(host, on_wait):
-                outcome = await self._attempt(request, host, state.circuit)
+                outcome = await self._attempt(request, host, state.circuit, resends=failures - 1)
             if isinstance(outcome, HttpReply):
                 return outcome
             if state.circuit.open_for:
@@ -100,7 +102,7 @@ class RetryingClient:
         raise AssertionError("a policy allows at least one attempt")
 
     async def _attempt(
-        self, request: HttpRequest, host: Host, circuit: CircuitBreaker
+        self, request: HttpRequest, host: Host, circuit: CircuitBreaker, *, resends: int
     ) -> HttpReply | NoResponse | TooManyRequests:
         """Send the request once, and record the outcome in the circuit breaker and the metrics."""
         closed_in = circuit.admit()
@@ -109,7 +111,7 @@ class RetryingClient:
         begin = self._dependencies.monotonic()
         kind = "cancelled"
         try:
-            outcome = await self._send_once(request, host)
+            outcome = await self._send_once(request, host, resends)
             kind = outcome_label(outcome)
         except HttpFailure as failure:
             kind = outcome_label(failure)
@@ -124,11 +126,18 @@ class RetryingClient:
                 self._circuit_opened(host)
         return outcome
 
-    async def _send_once(self, request: HttpRequest, host: Host) -> HttpReply | NoResponse | TooManyRequests:
-        try:
-            reply = await self._transport.send(request)
-        except NoResponse as failure:
-            return failure
+    async def _send_once(
+        self, request: HttpRequest, host: Host, resends: int
+    ) -> HttpReply | NoResponse | TooManyRequests:
+        with request_span(request.method, request.url, host, resends=resends) as span:
+            if trace := headers_for(host, send_to_shops=self._dependencies.send_traceparent):
+                request = replace(request, headers=CIMultiDict(request.headers, **trace))
+            try:
+                reply = await self._transport.send(request)
+            except NoResponse as failure:
+                fail_span(span, failure)
+                return failure
+            record_status(span, reply.status)
         now = self._dependencies.clock()
         return transient_failure(reply.status, reply.headers, now, host.rate_limit_headers) or reply
 

@@ -32,6 +32,7 @@ TECHNOLOGIES: Final = (
     "grpc_health",
     "grpc_reflection",
     "httpx",
+    "opentelemetry",
     "PIL",
     "prometheus_client",
     "psycopg",
@@ -64,6 +65,8 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "pydantic_settings",
     ),
     "catalogsync_common.ssrf_guard": ("aiohttp",),
+    "catalogsync_common.trace_export": ("catalogsync_common.settings", "opentelemetry"),
+    "catalogsync_common.tracing": ("catalogsync_common.call_context", "opentelemetry"),
     "catalog_svc.domain": ("catalogsync_common.failure",),
     "catalog_svc.usecases": (
         "catalog_svc.domain",
@@ -71,6 +74,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "catalogsync_common.drain",
         "catalogsync_common.failure",
         "catalogsync_common.supervisor",
+        "catalogsync_common.tracing",
     ),
     "catalog_svc.rpc": ("catalog_svc.domain", "catalog_svc.usecases", *_WIRE),
     "catalog_svc.storage": (
@@ -114,6 +118,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
         "connector_svc.platforms.base",
         "catalogsync_common.ssrf_guard",
         "catalogsync_common.threads",
+        "catalogsync_common.tracing",
         "aiohttp",
     ),
     "connector_svc.credentials": (

@@ -1,4 +1,4 @@
-"""Clients need catalogsync-common without its extra `server`: gRPC, protobuf, PyJWT."""
+"""Clients need catalogsync-common without its extras: gRPC, protobuf, PyJWT, and OpenTelemetry's API."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ CLIENT_NAMES = (
     "host_names",
     "loopback",
     "setting_names",
+    "rpc_spans",
     "status",
     "token_claims",
     "token_minting",
+    "tracing",
 )
 CLIENT_MODULES = {f"{COMMON}.{name}" for name in CLIENT_NAMES}
 """The modules of catalogsync_common that the Python client and the command line use, directly or not."""
-INSTALLED = {"google", "grpc", "jwt", COMMON, *sys.stdlib_module_names}
+INSTALLED = {"google", "grpc", "jwt", "opentelemetry", COMMON, *sys.stdlib_module_names}
 """Top-level modules that exist wherever catalogsync-common is installed without an extra."""
 
 

@@ -76,19 +76,25 @@ class BffSystem:
 
 
 @asynccontextmanager
-async def bff_system(*, products: int, latency_ms: int = 0, **settings: str) -> AsyncIterator[BffSystem]:
+async def bff_system(
+    *, products: int, latency_ms: int = 0, common: Mapping[str, str] | None = None, **settings: str
+) -> AsyncIterator[BffSystem]:
     """Yield a system with one replica each, "connector", "catalog" and "bff", and two merchants.
 
     Args:
         products: of the shop of the devstore.
         latency_ms: of each request of the devstore.
+        common: settings of all three processes, without prefix.
         settings: of the BFF, without prefix.
     """
     async with small_system(products=products, latency_ms=latency_ms) as small:
-        await small.start_connector("connector")
-        await small.start_catalog("catalog", **CATALOG_SETTINGS)
+        common = common or {}
+        await small.start_connector("connector", **common)
+        await small.start_catalog("catalog", **CATALOG_SETTINGS, **common)
         address = f"127.0.0.1:{free_port()}"
-        system = BffSystem(small=small, url=f"http://{address}", settings=_bff_settings(small, address, settings))
+        system = BffSystem(
+            small=small, url=f"http://{address}", settings=_bff_settings(small, address, {**common, **settings})
+        )
         async with system.client() as client:
             for domain, merchant in ((DOMAIN, MERCHANT), (OTHER_DOMAIN, STRANGER)):
                 await client.register_shop(

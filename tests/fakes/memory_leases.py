@@ -176,6 +176,7 @@ class MemoryLeases:
             claims_without_progress=row.claims_without_progress,
             since_progress=self._catalog.now - (row.progressed_at or self._catalog.now),
             allow_mass_delete=row.allow_mass_delete,
+            traceparent=row.traceparent,
         )
 
     def _store_profile(self, state: State, shop: Shop, header: SourceHeader) -> None:

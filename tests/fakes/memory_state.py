@@ -29,6 +29,7 @@ class SyncRow:
     updated_after: datetime | None = None
     watermark: datetime | None = None
     allow_mass_delete: bool = False
+    traceparent: str = ""
 
     def with_visible_change(self, now: datetime, **changes: Any) -> SyncRow:
         """Return the row with a change that clients see, which raises the revision."""

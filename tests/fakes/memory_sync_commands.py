@@ -74,7 +74,9 @@ class MemorySyncCommands:
         # The memory catalog has no schedules.
         return await self.start(command)
 
-    async def resume(self, sync_id: UUID, *, request_id: str, correlation_id: str, principal: str = "") -> Sync:
+    async def resume(
+        self, sync_id: UUID, *, request_id: str, correlation_id: str, traceparent: str = "", principal: str = ""
+    ) -> Sync:
         parameters = (str(sync_id),)
 
         def work(state: State) -> Sync:
@@ -84,7 +86,7 @@ class MemorySyncCommands:
             parent = state.row(sync_id)
             _check_resumable(state, parent)
             _check_no_active_sync(state, parent.sync.shop)
-            new_row = self._resuming_row(parent, correlation_id, state)
+            new_row = replace(self._resuming_row(parent, correlation_id, state), traceparent=traceparent)
             _save_key(state, "ResumeSync", request_id, parameters, new_row.sync.sync_id)
             state.save(new_row)
             return _read(self._link.catalog, state, new_row.sync.sync_id)
@@ -117,6 +119,7 @@ class MemorySyncCommands:
             next_seq=next_seq,
             updated_after=updated_after,
             allow_mass_delete=command.allow_mass_delete,
+            traceparent=command.traceparent,
         )
 
     def _resuming_row(self, parent: SyncRow, correlation_id: str, state: State) -> SyncRow:

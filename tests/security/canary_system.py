@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from demo.processes import ProcessGroup
 from demo.stack import read_first_line, wait_until_serving
 from tests.conftest import copied_database
 from tests.e2e.conftest import CATALOG, CONNECTOR, ROOT, free_port
+from tests.otlp_collector import running_collector
 from tests.security.canary_listener import write_certificate
 from tests.security.leaking_shops import LeakingShops, domains, leaking_shops, stored_domains
 from tests.security.secrets import (
@@ -87,6 +89,8 @@ class Outputs:
     """The reason with which catalog_svc refused each kind of credentials; empty: it did not."""
     tokens: list[str] = field(default_factory=list)
     """All tokens that were sent."""
+    spans: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Exported spans by service and kind."""
 
     def add(self, source: str, content: bytes | str) -> None:
         """Append to what is known of a source."""
@@ -105,7 +109,14 @@ async def collect_outputs(directory: Path, server_url: str) -> Outputs:
     logs.mkdir()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(copied_database(server_url))
-        async with _services(directory, logs, database) as (catalog, connector, catalog_address, metrics, shops):
+        collector = await stack.enter_async_context(running_collector())
+        async with _services(directory, logs, database, collector.endpoint) as (
+            catalog,
+            connector,
+            catalog_address,
+            metrics,
+            shops,
+        ):
             limit = asyncio.Semaphore(25)
             async with asyncio.timeout(240):
                 # On their own, since a busy machine must not make a shop that works time out.
@@ -121,6 +132,9 @@ async def collect_outputs(directory: Path, server_url: str) -> Outputs:
             for service, port in metrics.items():
                 outputs.add(f"metrics of {service}", await asyncio.to_thread(_read_metrics, port))
             outputs.received = " ".join(shops.received)
+        # With the last spans, which the services send when they stop.
+        outputs.add("spans", bytes(collector.raw))
+        outputs.spans.update((span.service, span.kind) for span in collector.spans)
         await _dump_database(database, outputs)
     for log in logs.glob("*_svc.log"):
         outputs.add(f"log of {log.stem}", log.read_bytes())
@@ -129,7 +143,7 @@ async def collect_outputs(directory: Path, server_url: str) -> Outputs:
 
 @asynccontextmanager
 async def _services(
-    directory: Path, logs: Path, database: str
+    directory: Path, logs: Path, database: str, collector: str
 ) -> AsyncIterator[tuple[Any, Any, str, dict[str, int], LeakingShops]]:
     certificate = write_certificate(directory / "shops.pem", ["localhost"])
     other_certificate = write_certificate(directory / "untrusted.pem", ["localhost"])
@@ -146,6 +160,7 @@ async def _services(
                 f"{name.upper()}_LISTEN_ADDRESS": addresses[name],
                 f"{name.upper()}_METRICS_ADDRESS": f"127.0.0.1:{metrics[name]}",
                 f"{name.upper()}_LOG_LEVEL": "DEBUG",
+                f"{name.upper()}_TRACE_ENDPOINT": collector,
                 "LOG_FORMAT": "json",
                 **settings_of(name),
             }

@@ -1,4 +1,4 @@
-"""No secret of the services is in a log, reply, metric, repr or table, whatever a shop does with it."""
+"""No secret of the services is in a log, reply, metric, span, repr or table, whatever a shop does with it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ def test_every_secret_was_sent_and_every_failure_met(outputs: Outputs) -> None:
     assert "INTERNAL" not in outputs.reasons.values()
     # A webhook with the secret was created.
     assert b"store/product/*" in b"".join(outputs.matching("replies of EnsureWebhooks").values())
+    # Requests to all shops, and the transactions of their syncs.
+    assert outputs.spans["connector_svc", "CLIENT"] > len(outputs.reasons)
+    assert outputs.spans["catalog_svc", "CLIENT"] > len(WORKING)
     assert outputs.credentials == {
         "service secret": "",
         "operator token": "",
@@ -68,7 +71,7 @@ def test_no_token_is_put_out(outputs: Outputs) -> None:
         assert [name for name, content in outputs.by_source.items() if signature in content] == []
 
 
-@pytest.mark.parametrize("source", ["log of catalog", "log of connector", "replies", "metrics", "table"])
+@pytest.mark.parametrize("source", ["log of catalog", "log of connector", "replies", "metrics", "spans", "table"])
 def test_no_secret_is_put_out(outputs: Outputs, source: str) -> None:
     searched = outputs.matching(source)
     assert sum(map(len, searched.values())) > 1_000

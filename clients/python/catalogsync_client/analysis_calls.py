@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import grpc
 from catalogsync.catalog.v1 import analysis_service_pb2 as pb
 from catalogsync.catalog.v1.analysis_service_pb2_grpc import AnalysisServiceStub
 
-from catalogsync_client.caller import DEFAULT_TIMEOUT_SECONDS, Caller
+from catalogsync_client.caller import DEFAULT_TIMEOUT_SECONDS, Caller, OpenStream
 from catalogsync_client.paging import iterate_pages
 from catalogsync_client.resuming_stream import ConnectionCallback, ResumingStream
 from catalogsync_client.retry_policy import RetryPolicy
@@ -39,8 +38,8 @@ class AnalysisCalls:
         The stream resumes by itself; the leases of earlier messages are kept. `AnalysisWorker` does the rest.
         """
 
-        async def open_call() -> grpc.aio.UnaryStreamCall[Any, pb.LeaseTasksResponse]:
-            return self._analysis_stub.LeaseTasks(request, metadata=await self._caller.metadata())
+        async def open_call() -> OpenStream[pb.LeaseTasksResponse]:
+            return await self._caller.open(self._analysis_stub.LeaseTasks, request)
 
         stream = ResumingStream(
             open_call,

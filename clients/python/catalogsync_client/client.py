@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from copy import copy
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 from uuid import uuid4
 
 import grpc
@@ -13,9 +13,10 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.client_tls import ClientTls
 from catalogsync_common.status import ReceivedFailure
+from google.protobuf.message import Message
 
 from catalogsync_client.analysis_calls import AnalysisCalls
-from catalogsync_client.caller import Caller
+from catalogsync_client.caller import Caller, OpenStream
 from catalogsync_client.channel import open_catalog_channel
 from catalogsync_client.credentials import Credentials, NoCredentials
 from catalogsync_client.paging import iterate_pages
@@ -37,7 +38,7 @@ class FeedMessage(StreamMessage, Protocol):
 
 
 F = TypeVar("F", bound=FeedMessage)
-TRequest = TypeVar("TRequest")
+TRequest = TypeVar("TRequest", bound=Message)
 
 
 class CatalogClient(AnalysisCalls):
@@ -179,7 +180,7 @@ class CatalogClient(AnalysisCalls):
 
         async def open_call(revision: int) -> WatchCall:
             request = pb.WatchSyncRequest(sync_id=sync_id, after_revision=revision)
-            return self._stub.WatchSync(request, metadata=await self._caller.metadata())
+            return await self._caller.open(self._stub.WatchSync, request)
 
         return watch(
             open_call,
@@ -359,8 +360,8 @@ class CatalogClient(AnalysisCalls):
         on_connection: ConnectionCallback | None,
         retry_policy: RetryPolicy | None,
     ) -> AsyncGenerator[F, None]:
-        async def open_call() -> grpc.aio.UnaryStreamCall[Any, F]:
-            return method(request(position), metadata=await self._caller.metadata())
+        async def open_call() -> OpenStream[F]:
+            return await self._caller.open(method, request(position))
 
         stream = ResumingStream(
             open_call,

@@ -7,12 +7,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import WatchSyncResponse
 from catalogsync_common.status import ReceivedFailure, read_failure
 
+from catalogsync_client.caller import OpenStream
 from catalogsync_client.errors import CatalogSyncError
 from catalogsync_client.reasons import error_of
 from catalogsync_client.retry_policy import RetryPolicy
@@ -56,7 +57,7 @@ class ResumingStream(Generic[M]):
 
     def __init__(
         self,
-        open_call: Callable[[], Awaitable[grpc.aio.UnaryStreamCall[Any, M]]],
+        open_call: Callable[[], Awaitable[OpenStream[M]]],
         *,
         callee: str,
         retry_policy: RetryPolicy,
@@ -111,18 +112,20 @@ class ResumingStream(Generic[M]):
 
     async def _of_one_call(self) -> AsyncGenerator[M, None]:
         self._must_reconnect = False
-        call = await self._open_call()
-        try:
-            while (message := await _read(call, self._retry_policy.stall_seconds, self._callee)) is not None:
-                self._attempts = 0
-                if self._disconnected:
-                    self._report_connection(None)
-                self._must_reconnect = message.reconnect_reason != WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
-                yield message
-                # The consumer may have taken long with the message; that is no silence of the server.
-                self._last_message_at = time.monotonic()
-        finally:
-            call.cancel()
+        stream = await self._open_call()
+        with stream.span:
+            try:
+                while (message := await _read(stream, self._retry_policy.stall_seconds, self._callee)) is not None:
+                    self._attempts = 0
+                    if self._disconnected:
+                        self._report_connection(None)
+                    reason = message.reconnect_reason
+                    self._must_reconnect = reason != WatchSyncResponse.RECONNECT_REASON_UNSPECIFIED
+                    yield message
+                    # The consumer may have taken long with the message; that is no silence of the server.
+                    self._last_message_at = time.monotonic()
+            finally:
+                stream.call.cancel()
 
     def _report_connection(self, disconnect: Disconnect | None) -> None:
         self._disconnected = disconnect is not None
@@ -147,15 +150,15 @@ class ResumingStream(Generic[M]):
         return self._retry_policy.backoff_seconds(failure, attempts=self._attempts - 1)
 
 
-async def _read(call: grpc.aio.UnaryStreamCall[Any, M], stall_seconds: float, callee: str) -> M | None:
+async def _read(stream: OpenStream[M], stall_seconds: float, callee: str) -> M | None:
     """Return the next message, or None when the stream ended with OK; raise CatalogSyncError for any other end."""
     try:
         async with asyncio.timeout(stall_seconds):
-            message = await call.read()
+            message = await stream.call.read()
     except TimeoutError:
         failure = ReceivedFailure(code=grpc.StatusCode.UNAVAILABLE, message=f"no message for {stall_seconds:g} s")
     except grpc.aio.AioRpcError as error:
-        failure = await read_failure(error, call)
+        failure = await read_failure(error, stream.call)
     else:
         return None if message is grpc.aio.EOF else cast("M", message)
-    raise error_of(failure, callee=callee)
+    raise stream.error_of(failure, callee=callee)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import grpc
 from catalogsync.catalog.v1.catalog_service_pb2 import Sync, WatchSyncResponse
 from catalogsync_common.status import ReceivedFailure
 
+from catalogsync_client.caller import OpenStream
 from catalogsync_client.resuming_stream import ConnectionCallback, ResumingStream, has_no_other_token
 from catalogsync_client.retry_policy import RetryPolicy
 from catalogsync_client.sync_state import has_ended
 
-WatchCall: TypeAlias = grpc.aio.UnaryStreamCall[Any, WatchSyncResponse]
+WatchCall: TypeAlias = OpenStream[WatchSyncResponse]
 
 
 async def watch(

@@ -61,7 +61,7 @@ class Replica:
     refreshes: Refreshes
 
     async def create_sync(self, mode: SyncMode = SyncMode.FULL, shop: ShopKey = SHOP, **more: object) -> Sync:
-        values: dict[str, object] = {"request_id": "", "allow_mass_delete": False} | more
+        values: dict[str, object] = {"request_id": "", "allow_mass_delete": False, "traceparent": ""} | more
         return await self.commands.start(
             StartSyncCommand(
                 shop=shop,
@@ -69,6 +69,7 @@ class Replica:
                 overlap=timedelta(minutes=5),
                 request_id=str(values["request_id"]),
                 allow_mass_delete=bool(values["allow_mass_delete"]),
+                traceparent=str(values["traceparent"]),
             )
         )
 

@@ -21,7 +21,7 @@ from catalog_svc.domain.errors import (
 )
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.status import LatestSyncs
-from catalog_svc.domain.sync import SyncMode, SyncState, Waiting, WaitReason
+from catalog_svc.domain.sync import ClaimedSync, SyncMode, SyncState, Waiting, WaitReason
 from tests.contract.catalog_stores.conftest import HEADER, Replica, Stores, batch
 from tests.contract.catalog_stores.steps import (
     REVOKED,
@@ -373,6 +373,29 @@ async def test_a_resumed_sync_continues_the_pass_of_its_parent(stores: Stores, r
     sync = await sweep_and_succeed(replica, claimed, lease)
     assert sync.progress.products.seen == 2
     assert await live_products(stores) == {"1", "2"}
+
+
+async def test_every_claim_gets_the_trace_in_which_its_sync_was_created(stores: Stores, replica: Replica) -> None:
+    """The spans of a takeover, and of a resumed sync, belong to the trace of the call that asked for the sync."""
+    started, resumed = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
+    sync = await replica.create_sync(traceparent=started)
+    claimed = await started_claim(replica)
+    await stores.expire(sync.sync_id)
+    taken_over = await started_claim(replica)
+    assert (claimed.traceparent, taken_over.traceparent) == (started, started)
+    await apply(replica, taken_over, batch(product("1")))
+    reacquired = await replica.leases.reacquire(replace(taken_over.lease, next_seq=taken_over.lease.next_seq + 1))
+    assert reacquired.traceparent == started
+    await replica.commands.cancel(sync.sync_id)
+    await replica.commands.resume(sync.sync_id, request_id="", correlation_id="", traceparent=resumed)
+    assert (await replica.claim()).traceparent == resumed
+
+
+async def started_claim(replica: Replica) -> ClaimedSync:
+    """Claim the sync and begin its pass."""
+    claimed = await replica.claim()
+    await replica.leases.begin(claimed.lease, HEADER)
+    return claimed
 
 
 async def test_only_the_latest_sync_can_be_resumed_and_only_if_it_stored_something(replica: Replica) -> None:

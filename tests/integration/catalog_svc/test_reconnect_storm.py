@@ -16,7 +16,9 @@ import grpc
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_client import Disconnect, RetryPolicy
+from catalogsync_client.caller import OpenStream
 from catalogsync_client.watch import WatchCall, watch
+from catalogsync_common.rpc_spans import ClientCallSpan
 from catalogsync_common.settings import ListenAddress
 from pydantic import SecretStr
 
@@ -53,7 +55,8 @@ class Watcher:
                 self.revisions.append(self.last.revision)
 
     async def _open(self, revision: int) -> WatchCall:
-        return self._stub.WatchSync(pb.WatchSyncRequest(sync_id=self._sync_id, after_revision=revision))
+        request = pb.WatchSyncRequest(sync_id=self._sync_id, after_revision=revision)
+        return OpenStream(self._stub.WatchSync(request), ClientCallSpan(request))
 
     def _on_connection(self, disconnect: Disconnect | None) -> None:
         self.breaks += disconnect is not None

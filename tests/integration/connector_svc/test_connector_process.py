@@ -26,8 +26,10 @@ from devstore.catalog.model import Platform
 from devstore.server import RunningStore, serving
 from devstore.spec import ShopSpec
 from tests.fakes.shop_server import serving as serving_token_service
-from tests.waiting import TIMEOUT_SECONDS
+from tests.otlp_collector import SilentCollector, running_collector
+from tests.waiting import TIMEOUT_SECONDS, until
 
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REPOSITORY = Path(__file__).parents[3]
 SHOPIFY = ShopSpec(platform=Platform.SHOPIFY, domain="demo.myshopify.com", products=40)
 WOO = ShopSpec(platform=Platform.WOOCOMMERCE, domain="store.example", products=50)
@@ -194,6 +196,43 @@ async def test_the_correlation_id_of_a_call_is_sent_to_the_shop(store: RunningSt
     assert set(seen) == {"follow-me"}
 
 
+@pytest.mark.parametrize(("setting", "is_sent"), [("0", False), ("1", True)])
+async def test_a_shop_gets_the_trace_context_only_if_a_setting_says_so(
+    store: RunningStore, tmp_path: Path, setting: str, is_sent: bool
+) -> None:
+    """A merchant's shop is a foreign party; the names of the operator's systems are never sent."""
+    seen: list[tuple[str, str]] = []
+
+    async def look(request: web.Request) -> None:
+        seen.append((request.headers.get("traceparent", ""), request.headers.get("tracestate", "")))
+
+    store.add_fault(WOO.domain, look)
+    credentials = write_credentials(tmp_path / "credentials.toml", WOO)
+    settings = {**settings_for(store), "CREDENTIALS_FILE": credentials, "SEND_TRACEPARENT": setting}
+    async with running_collector() as collector:
+        async with running(tmp_path, TRACE_ENDPOINT=collector.endpoint, **settings) as connector:
+            metadata = (("traceparent", TRACEPARENT), ("tracestate", "vendor=1"))
+            call = connector.stub.FetchProducts(pb.FetchProductsRequest(shop=reference(WOO)), metadata=metadata)
+            async for _ in call:
+                pass
+            assert await connector.stop() == 0
+        requests = {span.traceparent for span in collector.spans if "http.request.method" in span.attributes}
+    assert len(requests) == len(seen) > 1
+    assert set(seen) == ({(traceparent, "") for traceparent in requests} if is_sent else {("", "")})
+
+
+async def test_a_collector_that_never_answers_delays_neither_calls_nor_the_stop(tmp_path: Path) -> None:
+    collector = SilentCollector()
+    async with running_collector(collector), running(tmp_path, TRACE_ENDPOINT=collector.endpoint) as connector:
+        for _ in range(2):
+            await connector.stub.ListPlatforms(pb.ListPlatformsRequest())
+            await until(lambda: collector.exports)
+        assert await connector.stop() == 0
+        await until(lambda: collector.seconds_left)
+    # The process has not waited until the exporter gave up.
+    assert collector.seconds_left[0] > 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -209,6 +248,12 @@ async def test_the_correlation_id_of_a_call_is_sent_to_the_shop(store: RunningSt
         ({"HTTP_ATTEMPTS": "0"}, "CONNECTOR_HTTP_ATTEMPTS"),
         ({"HTTP_TIMEOUT": "soon"}, "CONNECTOR_HTTP_TIMEOUT: expected a duration"),
         ({"LOG_LEVEL": "loud"}, "CONNECTOR_LOG_LEVEL"),
+        (
+            {"TRACE_ENDPOINT": "http://u:hunter2@collector:4317"},
+            'CONNECTOR_TRACE_ENDPOINT: expected "http://host:port',
+        ),
+        ({"TRACE_ENDPOINT": "collector:4317"}, 'CONNECTOR_TRACE_ENDPOINT: expected "http://host:port'),
+        ({"TRACE_SAMPLE_RATIO": "2"}, "CONNECTOR_TRACE_SAMPLE_RATIO"),
         (
             {"SHOPIFY_STRATEGY": "fast"},
             "CONNECTOR_SHOPIFY_STRATEGY: Input should be 'auto', 'paging', 'ids' or 'bulk'",

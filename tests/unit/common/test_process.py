@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -85,6 +86,20 @@ def test_the_first_signal_stops_the_service_gracefully(number: signal.Signals) -
         process.send_signal(number)
         assert next_line(process) == "stopped"
         assert process.wait(TIMEOUT_SECONDS) == 0
+
+
+def test_signals_change_the_log_level_and_each_change_is_logged() -> None:
+    with service(GRACEFUL) as process:
+        assert next_line(process) == "up"
+        assert process.stderr is not None
+        more, less = signal.SIGUSR1, signal.SIGUSR2
+        for number, level in [
+            *((more, "DEBUG"), (more, "DEBUG")),
+            *((less, "INFO"), (less, "WARNING"), (less, "ERROR"), (less, "ERROR")),
+            *((more, "WARNING"), (more, "INFO")),
+        ]:
+            process.send_signal(number)
+            assert json.loads(process.stderr.readline())["message"] == f"the log level is {level}"
 
 
 def test_the_second_signal_cancels_the_service_which_still_cleans_up() -> None:
