@@ -17,6 +17,7 @@ from catalogsync_common.client_tls import ClientTls
 from catalogsync_common.diagnosis import Finding, Findings
 from catalogsync_common.endpoint_checks import Clock, Endpoint, call_once, check_connection, utc_now
 from catalogsync_common.principal import Principal
+from catalogsync_common.rpc_spans import ClientCallSpan
 from catalogsync_common.service_checks import check_production, check_server_tls, check_tls_files, load_checked
 from catalogsync_common.settings import SettingsError
 from catalogsync_common.tls_files import TlsFiles
@@ -157,13 +158,15 @@ def _client_tls(files: TlsFiles, settings: CatalogSettings) -> ClientTls:
 
 async def _check_calls(settings: CatalogSettings, endpoint: Endpoint, clock: Clock) -> AsyncIterator[Finding]:
     credentials = CallCredentials(secret=settings.connector_secret.get_secret_value())
+    request = pb.ListPlatformsRequest()
     async with open_channel(endpoint.address, tls=endpoint.tls) as channel:
-        answer = await call_once(
-            ConnectorServiceStub(channel).ListPlatforms,
-            pb.ListPlatformsRequest(),
-            metadata=credentials.metadata(),
-            clock=clock,
-        )
+        with ClientCallSpan(request) as span:
+            answer = await call_once(
+                ConnectorServiceStub(channel).ListPlatforms,
+                request,
+                metadata=credentials.metadata(span),
+                clock=clock,
+            )
     check = "secret for connector_svc"
     failure = answer.failure
     if failure is None:
