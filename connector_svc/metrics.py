@@ -106,6 +106,22 @@ class PassMetrics:
             self.issues.labels(platform, issue.reason.value).inc()
 
 
+class QueryPoints:
+    """The `QueryPointMeter` of the process. Only Shopify limits calls by points."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._used = Counter("connector_shopify_points_used", "Query points that calls cost.", registry=registry)
+        self._restored = Counter(
+            "connector_shopify_points_restored",
+            "Query points that Shopify restored to the shops while they were read, whether there was room or not.",
+            registry=registry,
+        )
+
+    def record_points(self, *, used: float, restored: float) -> None:
+        self._used.inc(used)
+        self._restored.inc(restored)
+
+
 class WebhookCounter:
     """The `WebhookMetrics` of the process."""
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from catalogsync_client import CatalogClient, ClientTls, ClientTlsInvalid
 from catalogsync_common.auth.secret_keys import HmacKeys, InvalidKeys
 from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.event_loop_monitor import EventLoopMonitor
 from catalogsync_common.metrics import LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
 from catalogsync_common.server import ListenError
@@ -83,7 +84,7 @@ async def running(settings: BffSettings, *, on_give_up: Callable[[], None]) -> A
         bff = _Bff(settings, client, fetcher, metrics, drain)
         loop_metrics = LoopMetrics(registry, service="bff")
         supervisor = Supervisor(
-            (bff.cleanup,),
+            (bff.cleanup, *EventLoopMonitor(registry, drain=drain).loops()),
             drain=drain,
             set_healthy=bff.set_healthy,
             on_failure=loop_metrics.count_failure,

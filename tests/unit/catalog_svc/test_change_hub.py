@@ -27,7 +27,7 @@ from catalog_svc.domain.change_feed import (
 from catalog_svc.domain.errors import ChangePositionExpired, StorageUnavailable, TooManyWatchers
 from catalog_svc.domain.ids import new_shop_id, sync_id_of
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.metrics import CatalogMetrics, NullDeliveryMetrics
 from catalog_svc.usecases.change_hub import ChangeHub
 from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.watch_changes import ChangeMessage, WatchChanges
@@ -108,7 +108,9 @@ class Replica:
         metrics.read_watchers_from(lambda: 0, changes=lambda: self.hub.follower_count)
         self.drain = Drain()
         limits = FeedStreamLimits(page_items=10, checkpoint_every=checkpoint_every)
-        self.watch = WatchChanges(feeds=feed, hub=self.hub, drain=self.drain, limits=limits)
+        self.watch = WatchChanges(
+            feeds=feed, hub=self.hub, drain=self.drain, metrics=NullDeliveryMetrics(), limits=limits
+        )
 
     def metric(self, name: str) -> float | None:
         """Return the value of a metric."""
