@@ -14,6 +14,7 @@ from catalog_svc.domain.audit import AuditResult
 from catalog_svc.domain.refresh import IngestOutcome, RefreshResult
 from catalog_svc.domain.source import SourceBatch
 from catalog_svc.domain.sync import ClaimedSync, Lease, Sync, WaitReason
+from catalog_svc.domain.webhook_health import WebhookCheckOutcome
 
 _TRANSACTION_BUCKETS_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _EVENT_AGE_BUCKETS_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -27,8 +28,8 @@ class CatalogMetrics:
     Sums over all replicas describe the system. A run is identified by the sync and epoch of its lease: one that
     has lost its lease may overlap with the next one of its sync.
 
-    Counters of rare events that alerts look for have no labels, and so a value from the start: Prometheus does not
-    see the increase of a series that begins with its first event.
+    Counters of rare events that alerts look for have a value from the start, and so no labels with unknown values:
+    Prometheus does not see the increase of a series that begins with its first event.
     """
 
     def __init__(self, registry: CollectorRegistry, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -77,7 +78,7 @@ class CatalogMetrics:
         self._audit_failures = counter("audit_failures", "Audits that failed.", "platform", "reason")
         self._audited = counter("audited_products", "Products that audits have compared.")
         self._drifted = counter("drifted_products", "Products about which audits found the catalog wrong.")
-        self._webhook_checks = counter("webhook_checks", "Checks of the webhooks of shops.", "platform", "outcome")
+        self._webhook_checks = counter("webhook_checks", "Checks of the webhooks of shops.", "outcome")
         self._database_failures = counter(
             "database_failures", "Operations of syncs given up because the database was unavailable."
         )
@@ -100,6 +101,8 @@ class CatalogMetrics:
         self._renewed_at: dict[tuple[UUID, int], float] = {}
         for reason in WaitReason:
             self._waiting.labels(reason.value)
+        for outcome in WebhookCheckOutcome:
+            self._webhook_checks.labels(outcome.value)
 
     def read_watchers_from(self, count: Callable[[], int], *, changes: Callable[[], int]) -> None:
         """Call `count` for the number of watchers at each scrape, and `changes` for those of many shops."""
@@ -188,8 +191,8 @@ class CatalogMetrics:
     def audit_failed(self, platform: str, reason: str) -> None:
         self._audit_failures.labels(platform, reason).inc()
 
-    def webhooks_checked(self, platform: str, outcome: str) -> None:
-        self._webhook_checks.labels(platform, outcome).inc()
+    def webhooks_checked(self, outcome: WebhookCheckOutcome) -> None:
+        self._webhook_checks.labels(outcome.value).inc()
 
     def lease_lost(self) -> None:
         self._lost.inc()
