@@ -157,14 +157,16 @@ class _Bff:
         )
         cache = ImageCache(settings.image_cache_bytes)
         self._images = ImageProxy(fetcher, cache, metrics)
-        metrics.observe("bff_image_cache_bytes", "Resized images in memory.", lambda: cache.size_bytes)
         self.mailboxes = OpenMailboxes()
         self._topics = SyncTopics.of_client(self._upstream.service, max_topics=settings.max_watched_syncs)
         self._feeds = Feeds(self._topics)
         self._limiter = StreamLimiter(most=settings.max_streams, most_per_subject=settings.max_streams_per_subject)
-        metrics.observe("bff_streams", "Open event streams of browsers.", lambda: self._limiter.count)
-        metrics.observe("bff_watched_syncs", "Syncs that are watched upstream.", lambda: len(self._topics))
-        metrics.observe("bff_feeds", "Feeds of subjects that are read upstream.", lambda: len(self._feeds))
+        metrics.read_gauges_from(
+            streams=lambda: self._limiter.count,
+            watched_syncs=lambda: len(self._topics),
+            feeds=lambda: len(self._feeds),
+            image_cache_bytes=lambda: cache.size_bytes,
+        )
         self.app = self._build_app(settings, metrics)
         self.cleanup = Loop(name="cleanup", run=self._clean_up, heartbeat_timeout=timedelta(seconds=60))
 
