@@ -29,7 +29,8 @@ class Row:
 
 def _rate(metric: str, *by: str, where: str = "") -> str:
     """Return the rate of a counter, summed by these labels."""
-    return f"sum by ({', '.join(by)}) (rate({metric}{{{where}}}[$__rate_interval]))"
+    selector = f"{metric}{{{where}}}" if where else metric
+    return f"sum by ({', '.join(by)}) (rate({selector}[$__rate_interval]))"
 
 
 def _quantile(share: float, metric: str, *by: str, where: str = "") -> str:

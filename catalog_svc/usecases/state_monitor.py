@@ -90,5 +90,8 @@ class StateMonitor:
         except (StorageUnavailable, QueryTooExpensive) as failure:
             self._metrics.state_unknown()
             _log.warning("cannot read the state of the catalog for the metrics: %s", failure.reason)
+        except Exception:
+            self._metrics.state_unknown()
+            raise
         longest = max(self._interval_seconds, _MAX_PAUSE_SECONDS)
         return min(longest, max(self._interval_seconds, _READS_PER_PAUSE * (self._monotonic() - began)))

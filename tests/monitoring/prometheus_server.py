@@ -27,7 +27,6 @@ needs_prometheus: Final = pytest.mark.skipif(
     reason="Prometheus is not installed: apt-get install prometheus",
 )
 _SCRAPE_INTERVAL: Final = "500ms"
-_ALERT_TIMEOUT_SECONDS: Final = 240.0
 
 
 def promtool(*arguments: str | Path) -> str:
@@ -45,39 +44,20 @@ class Prometheus:
         self._url = f"http://{address}/api/v1"
         self._session = session
 
+    async def query_range(self, expression: str, *, start: float, end: float) -> list[dict[str, Any]]:
+        """Return the series of a query for each second between two Unix times."""
+        times = {"start": f"{start:.0f}", "end": f"{end:.0f}", "step": "1"}
+        found: list[dict[str, Any]] = (await self._get("query_range", query=expression, **times))["result"]
+        return found
+
     async def query(self, expression: str) -> list[dict[str, Any]]:
         """Return the series of an instant query."""
-        return (await self._get("query", query=expression))["result"]  # type: ignore[no-any-return]
+        found: list[dict[str, Any]] = (await self._get("query", query=expression))["result"]
+        return found
 
     async def healthy_targets(self) -> int:
         """Return how many targets were scraped successfully."""
         return sum(target["health"] == "up" for target in (await self._get("targets"))["activeTargets"])
-
-    async def firing(self) -> set[str]:
-        """Return the names of the alerts that fire now."""
-        alerts = (await self._get("alerts"))["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
-
-    async def until_firing(self, *names: str) -> None:
-        """Return when each of these alerts has fired since this call."""
-        await self._until_none_left(set(names), lambda left, firing: left - firing, "did not fire")
-
-    async def until_resolved(self, *names: str) -> None:
-        """Return when none of these alerts fires."""
-        await self._until_none_left(set(names), lambda left, firing: left & firing, "did not resolve")
-
-    async def _until_none_left(self, names: set[str], left_of: Any, problem: str) -> None:
-        left = names
-
-        async def none_left() -> bool | None:
-            nonlocal left
-            left = left_of(left, await self.firing())
-            return None if left else True
-
-        try:
-            await until_found(none_left, seconds=_ALERT_TIMEOUT_SECONDS)
-        except TimeoutError:
-            raise AssertionError(f"{', '.join(sorted(left))} {problem}") from None
 
     async def _get(self, path: str, **parameters: str) -> dict[str, Any]:
         async with self._session.get(f"{self._url}/{path}", params=parameters) as reply:
@@ -87,7 +67,7 @@ class Prometheus:
         return data
 
 
-def configuration(targets: Mapping[str, Sequence[str]]) -> str:
+def configuration(targets: Mapping[str, Sequence[str]], *, alert_receiver: str) -> str:
     """Return a configuration that scrapes these addresses by job, with the rules in rules.yml beside it."""
     jobs = [
         {"job_name": job, "static_configs": [{"targets": list(addresses)}]} for job, addresses in targets.items()
@@ -97,20 +77,34 @@ def configuration(targets: Mapping[str, Sequence[str]]) -> str:
         "evaluation_interval": _SCRAPE_INTERVAL,
         "scrape_timeout": "400ms",
     }
-    # JSON is YAML.
-    return json.dumps({"global": times, "rule_files": ["rules.yml"], "scrape_configs": jobs})
+    receivers = [{"static_configs": [{"targets": [alert_receiver]}], "api_version": "v2"}]
+    return json.dumps(  # JSON is YAML.
+        {
+            "global": times,
+            "rule_files": ["rules.yml"],
+            "scrape_configs": jobs,
+            "alerting": {"alertmanagers": receivers},
+        }
+    )
 
 
 @asynccontextmanager
 async def running_prometheus(
-    directory: Path, *, rules: str, targets: Mapping[str, Sequence[str]]
+    directory: Path, *, rules: str, targets: Mapping[str, Sequence[str]], alert_receiver: str
 ) -> AsyncIterator[Prometheus]:
-    """Run Prometheus in the directory, which must be empty, while the context lasts."""
+    """Run Prometheus in a new directory while the context lasts.
+
+    Args:
+        directory: Where it stores everything.
+        rules: The content of its file with rules.
+        targets: Addresses to scrape, by job.
+        alert_receiver: The address that alerts are sent to, as to an Alertmanager.
+    """
     assert PROMETHEUS is not None
-    directory.mkdir(parents=True)
+    await asyncio.to_thread(directory.mkdir, parents=True)
     config, log_file = directory / "prometheus.yml", directory / "prometheus.log"
     (directory / "rules.yml").write_text(rules)
-    config.write_text(configuration(targets))
+    config.write_text(configuration(targets, alert_receiver=alert_receiver))
     await asyncio.to_thread(promtool, "check", "config", config)
     address = f"127.0.0.1:{free_port()}"
     with log_file.open("ab") as log:

@@ -204,7 +204,7 @@ async def test_a_thousand_followers_cost_as_many_reads_as_one() -> None:
 async def test_the_metrics_show_followers_records_and_the_delay() -> None:
     feed = Feed()
     replica = Replica(feed)
-    async with followers(replica, ALL, SYNCS):
+    async with followers(replica, ALL, SYNCS) as (one, other):
         feed.change(ONE, count=3)
         feed.state = replace(feed.state, delay=timedelta(seconds=90))
         await until(lambda: replica.metric("catalog_change_delay_seconds") == 90)
@@ -212,7 +212,13 @@ async def test_the_metrics_show_followers_records_and_the_delay() -> None:
         assert replica.metric("catalog_change_followers") == 2
         feed.state = replace(feed.state, delay=timedelta())
         await until(lambda: replica.metric("catalog_change_delay_seconds") == 0)
-    assert replica.metric("catalog_change_followers") == 0
+        feed.state = replace(feed.state, delay=timedelta(seconds=90))
+        await until(lambda: replica.metric("catalog_change_delay_seconds") == 90)
+        # Without followers nothing is read: the last delay would be shown for ever.
+        await one.cancel()
+        await other.cancel()
+        await until(lambda: replica.metric("catalog_change_delay_seconds") == 0)
+        assert replica.metric("catalog_change_followers") == 0
 
 
 async def test_an_announced_change_is_read_without_waiting_for_the_next_poll() -> None:
