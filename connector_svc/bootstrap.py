@@ -130,7 +130,7 @@ def _server(
         clock=utc_now,
         connections_per_host=settings.http_connections_per_host,
         options={platform.name: settings.options_of(platform) for platform in PLATFORMS},
-        query_points=QueryPoints(registry),
+        query_points=QueryPoints(registry).of_platform,
     )
     metered = Platforms(MeteredPlatform(platform, metrics) for platform in platforms)
     formats = {one.name: one.webhooks for one in PLATFORMS if one.webhooks is not None}

@@ -295,12 +295,12 @@ _PLATFORMS: Final = Row(
             },
         ),
         Panel(
-            title="Shopify: used share of the restored points",
+            title="Used share of the restored query points",
             unit="percentunit",
-            description="Of the shops that are being read. Little means: something else limits the syncs.",
+            description="Of Shopify shops that are being read. Little: something else limits the syncs.",
             queries={
-                "sum(rate(connector_shopify_points_used_total[$__rate_interval]))"
-                " / sum(rate(connector_shopify_points_restored_total[$__rate_interval]))": "used"
+                f"{_rate('connector_query_points_used_total', 'platform')}"
+                f" / {_rate('connector_query_points_restored_total', 'platform')}": "{{platform}}"
             },
         ),
         Panel(

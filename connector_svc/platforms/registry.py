@@ -39,7 +39,7 @@ def create_platforms(
     clock: Callable[[], datetime],
     connections_per_host: int = 8,
     options: Mapping[str, Mapping[str, Enum]] = MappingProxyType({}),
-    query_points: QueryPointMeter | None = None,
+    query_points: Callable[[str], QueryPointMeter] = lambda platform: UncountedPoints(),
 ) -> tuple[Platform, ...]:
     """Create all registered platforms.
 
@@ -49,7 +49,7 @@ def create_platforms(
         clock: Returns the time, in UTC.
         connections_per_host: How many connections `http` allows to one shop.
         options: The operator's choices, by name of the platform and name of the option.
-        query_points: Counts the points of platforms that limit calls by their cost; None: they are not counted.
+        query_points: Returns what counts the points of a platform that limits calls by their cost.
     """
     return tuple(
         platform.create(
@@ -59,7 +59,7 @@ def create_platforms(
                 clock=clock,
                 connections_per_host=connections_per_host,
                 options=options.get(platform.name, _NO_OPTIONS),
-                query_points=query_points or UncountedPoints(),
+                query_points=query_points(platform.name),
             )
         )
         for platform in PLATFORMS

@@ -64,11 +64,8 @@ class AlertReceiver:
     def _update(self, alert: dict[str, Any]) -> None:
         labels, name = frozenset(alert["labels"].items()), alert["labels"]["alertname"]
         if datetime.fromisoformat(alert["endsAt"]) <= datetime.now(UTC):
-            print(datetime.now(UTC), "RESOLVED", name, flush=True)
             self._firing.discard(labels)
             return
-        if labels not in self._firing:
-            print(datetime.now(UTC), "FIRING", dict(labels), flush=True)
         self._firing.add(labels)
         self.fired.add(name)
         self.runbooks[name] = alert["annotations"]["runbook_url"]

@@ -166,11 +166,14 @@ async def shop_is_unreachable(system: MonitoredSystem) -> None:
     )
     body = json.dumps({"id": int(items.items[0].product_id)}).encode()
     headers = shopify_headers(body, system.secrets[UNREACHABLE], shop=Shop("shopify", UNREACHABLE))
-    names = ("CatalogsyncRefreshesDelayed", "CatalogsyncPlatformErrors")
     with broken_shop(system, UNREACHABLE, ScriptedFault(kind=FaultKind.RESET_BEFORE)):
         await system.client.ingest_webhook("shopify", body, headers)
-        await system.alerts.until_firing(names[0])
-    await system.alerts.until_resolved(names[0])
+        async with (
+            ConnectorClient(system.connector.address) as connector,
+            repeated(lambda: connector.check_shop(ShopName("shopify", UNREACHABLE))),
+        ):
+            await system.alerts.until_firing("CatalogsyncRefreshesDelayed")
+    await system.alerts.until_resolved("CatalogsyncRefreshesDelayed")
 
 
 async def platform_fails(system: MonitoredSystem) -> None:
