@@ -17,7 +17,7 @@ class PrometheusAnalysisMetrics:
         self._submitted = Counter(
             "catalog_analysis_results", "Results submitted by workers.", ["outcome"], registry=registry
         )
-        self._buried = Counter(
+        self._marked_dead = Counter(
             "catalog_analysis_tasks_expired",
             "Tasks declared dead because the leases of all attempts expired.",
             ["analyzer"],
@@ -34,6 +34,6 @@ class PrometheusAnalysisMetrics:
         """Count the outcome of a submitted result."""
         self._submitted.labels(outcome.value).inc()
 
-    def tasks_buried(self, analyzer: str, count: int) -> None:
+    def tasks_marked_dead(self, analyzer: str, count: int) -> None:
         """Count tasks that are dead because their leases expired."""
-        self._buried.labels(analyzer).inc(count)
+        self._marked_dead.labels(analyzer).inc(count)

@@ -30,7 +30,9 @@ def render(rows: Sequence[Row] = ROWS) -> str:
     builder = (
         dashboard.Dashboard("catalogsync")
         .uid("catalogsync")
-        .description("Syncs, queues, platforms, calls and processes of catalogsync. See docs/operations.md.")
+        .description(
+            "Syncs, queues, platforms, calls and processes of catalogsync. See docs/operations/metrics.md."
+        )
         .tags(["catalogsync"])
         .timezone("utc")
         .time("now-3h", "now")

@@ -17,6 +17,7 @@ from google.protobuf.struct_pb2 import Struct
 from bench.common.measure import BenchFailed
 
 ANALYZER = "image-quality"
+"""Of the workers."""
 BATCH = 50
 
 
@@ -24,13 +25,29 @@ class Worker:
     """One worker: a stream of tasks, and a task that submits."""
 
     def __init__(
-        self, stub: AnalysisServiceStub, name: str, *, max_in_flight: int = 100, work_seconds: float = 0
+        self,
+        stub: AnalysisServiceStub,
+        name: str,
+        *,
+        max_in_flight: int = 100,
+        work_seconds: float = 0,
+        record: bool = False,
     ) -> None:
+        """Create a worker.
+
+        Args:
+            stub: The calls of a replica.
+            name: Its worker id.
+            max_in_flight: How many tasks it holds at most.
+            work_seconds: How long it takes over each task.
+            record: Whether `received` is filled; somebody must read it then.
+        """
         self._stub = stub
         self._name = name
         self._max_in_flight = max_in_flight
         self._work_seconds = work_seconds
         self._ready: asyncio.Queue[pb.AnalysisTask] = asyncio.Queue(maxsize=max_in_flight)
+        self._record = record
         self.received: asyncio.Queue[tuple[float, pb.AnalysisTask]] = asyncio.Queue()
         """Tasks with the time at which they came."""
         self.stored = 0
@@ -49,7 +66,8 @@ class Worker:
         async for message in self._stub.LeaseTasks(request):
             now = time.perf_counter()
             for task in message.tasks:
-                self.received.put_nowait((now, task))
+                if self._record:
+                    self.received.put_nowait((now, task))
                 if self._work_seconds:
                     tasks.create_task(self._work(task))
                 else:
@@ -83,7 +101,7 @@ class Worker:
 
 @asynccontextmanager
 async def running_workers(
-    addresses: Sequence[str], *, max_in_flight: int = 100, work_seconds: float = 0
+    addresses: Sequence[str], *, max_in_flight: int = 100, work_seconds: float = 0, record: bool = False
 ) -> AsyncIterator[list[Worker]]:
     """Run a worker on each of these addresses of replicas."""
     workers: list[Worker] = []
@@ -98,6 +116,7 @@ async def running_workers(
                 f"worker-{number}",
                 max_in_flight=max_in_flight,
                 work_seconds=work_seconds,
+                record=record,
             )
             workers.append(worker)
             running.add(asyncio.create_task(worker.run()))

@@ -100,7 +100,7 @@ class LeasedPage:
 
     tasks: tuple[LeasedTask, ...] = ()
     is_full: bool = False
-    """Whether the worker had no free place."""
+    """Whether the worker had no free slot."""
     unused: tuple[TaskLease, ...] = ()
     """Leases of tasks whose image no item had: they must be dropped."""
     has_exhausted: bool = False

@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.analysis import NO_ANALYSES, AnalysisCounts, AnalysisState
 from catalog_svc.domain.records import ItemRecord
+from catalog_svc.storage.fence import AnalysisWrite, CatalogChange, count_change
 from catalog_svc.storage.shops import ShopScope
 
 _HASH_BYTES: Final = 16
@@ -58,31 +59,37 @@ _SELECT_STATES = text(f"""
     SELECT image.image_hash, {_STATE} AS state
     FROM unnest(CAST(:image_hashes AS bytea[])) AS image (image_hash)""")
 
-_COUNTS: Final = """count(*) FILTER (WHERE item.analysis_state = 'PENDING') AS pending,
+_COUNT_ITEMS = text("""
+    SELECT count(*) FILTER (WHERE item.analysis_state = 'PENDING') AS pending,
         count(*) FILTER (WHERE item.analysis_state = 'ANALYZED') AS analyzed,
-        count(*) FILTER (WHERE item.analysis_state = 'FAILED') AS failed"""
-
-_COUNT_ITEMS = text(f"""
-    SELECT {_COUNTS} FROM item
+        count(*) FILTER (WHERE item.analysis_state = 'FAILED') AS failed
+    FROM item
     WHERE item.shop_id = :shop_id AND item.item_id = ANY(CAST(:item_ids AS text[])) AND item.deleted_at IS NULL""")
 
-_COUNT_ITEMS_OF_IMAGES = text(f"""
-    SELECT {_COUNTS} FROM item
-    WHERE item.shop_id = :shop_id AND item.image_hash = ANY(CAST(:image_hashes AS bytea[]))
-      AND item.deleted_at IS NULL AND item.analysis_state IS NOT NULL""")
 
+def _change(state: str) -> str:
+    return f"count(*) FILTER (WHERE after = '{state}') - count(*) FILTER (WHERE before = '{state}')"
+
+
+# OFFSET keeps the subqueries as they are: a look-up by key for each image. Where the planner knows nothing of a
+# shop yet, it would read all items of the shop instead.
 _UPDATE_ITEMS = text(f"""
-    WITH image AS (
-        SELECT image.image_hash, {_STATE} AS state
-        FROM unnest(CAST(:image_hashes AS bytea[])) AS image (image_hash)),
+    WITH target AS (
+        SELECT found.item_id, found.analysis_state, image.state
+        FROM (
+            SELECT image.image_hash, {_STATE} AS state
+            FROM unnest(CAST(:image_hashes AS bytea[])) AS image (image_hash) OFFSET 0) AS image
+        CROSS JOIN LATERAL (
+            SELECT item.item_id, item.analysis_state FROM item
+            WHERE item.shop_id = :shop_id AND item.image_hash = image.image_hash AND item.deleted_at IS NULL
+              AND item.analysis_state IS NOT NULL OFFSET 0) AS found),
     updated AS (
-        UPDATE item SET analysis_state = image.state, feed_position = :feed_position,
+        UPDATE item SET analysis_state = target.state, feed_position = :feed_position,
             updated_at = statement_timestamp()
-        FROM image
-        WHERE item.shop_id = :shop_id AND item.image_hash = image.image_hash AND item.deleted_at IS NULL
-          AND item.analysis_state IS NOT NULL
-        RETURNING item.analysis_state)
-    SELECT {_COUNTS} FROM updated AS item""")
+        FROM target WHERE item.shop_id = :shop_id AND item.item_id = target.item_id
+        RETURNING target.analysis_state AS before, target.state AS after)
+    SELECT {_change("PENDING")} AS pending, {_change("ANALYZED")} AS analyzed, {_change("FAILED")} AS failed
+    FROM updated""")
 
 
 def image_hash(image_url: str, image_version: str) -> bytes:
@@ -167,37 +174,27 @@ async def count_items(connection: AsyncConnection, scope: ShopScope, item_ids: C
 
 
 async def update_items(
-    connection: AsyncConnection,
-    scope: ShopScope,
-    image_hashes: Collection[bytes],
-    *,
-    analyzers: Sequence[str],
-    feed_position: int,
-) -> AnalysisCounts:
-    """Store the state of the items that have these images, with a new position; return the change of the counts.
+    connection: AsyncConnection, scope: ShopScope, write: AnalysisWrite, image_hashes: Collection[bytes]
+) -> None:
+    """Store the state of the items that have these images, with a new position, and count the change.
 
     Args:
         connection: The caller's transaction, which holds the shop's write lock.
         scope: The shop.
+        write: The shop under its write lock.
         image_hashes: The images whose tasks or results have changed.
-        analyzers: The analyzers of the shop.
-        feed_position: The new position of the items.
     """
     if not image_hashes:
-        return NO_ANALYSES
+        return
     values = {
         **scope.values,
         "image_hashes": list(image_hashes),
-        "analyzers": list(analyzers),
-        "feed_position": feed_position,
+        "analyzers": list(write.analyzers),
+        "feed_position": write.feed_position,
     }
-    before = (await connection.execute(_COUNT_ITEMS_OF_IMAGES, values)).one()
-    after = (await connection.execute(_UPDATE_ITEMS, values)).one()
-    return AnalysisCounts(
-        pending=after.pending - before.pending,
-        analyzed=after.analyzed - before.analyzed,
-        failed=after.failed - before.failed,
-    )
+    row = (await connection.execute(_UPDATE_ITEMS, values)).one()
+    change = AnalysisCounts(pending=row.pending, analyzed=row.analyzed, failed=row.failed)
+    await count_change(connection, scope.shop_id, CatalogChange(analysis=change, changed=True))
 
 
 async def image_states(

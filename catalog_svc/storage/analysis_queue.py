@@ -89,7 +89,9 @@ async def charge(connection: AsyncConnection, scope: ShopScope, analyzer: str, *
     await connection.execute(_CHARGE, {**scope.values, "analyzer": analyzer, "count": count})
 
 
-async def settle(connection: AsyncConnection, scope: ShopScope, analyzer: str, *, max_attempts: int) -> bool:
+async def update_due_time(
+    connection: AsyncConnection, scope: ShopScope, analyzer: str, *, max_attempts: int
+) -> bool:
     """Record when the shop will next have a task that can be leased, after a lease has found too few.
 
     Returns:
@@ -116,5 +118,10 @@ async def lock_worker(connection: AsyncConnection, worker_id: str, *, analyzer: 
     """Lock the worker until the end of the transaction, and return how many unexpired leases it has."""
     values = {"worker_id": worker_id, "analyzer": analyzer, "model_version": model_version}
     await connection.execute(_LOCK_WORKER, values)
+    return await count_leases(connection, worker_id)
+
+
+async def count_leases(connection: AsyncConnection, worker_id: str) -> int:
+    """Return how many unexpired leases the worker has."""
     count: int = (await connection.execute(_COUNT_LEASES, {"worker_id": worker_id})).scalar_one()
     return count

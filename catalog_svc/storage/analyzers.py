@@ -23,6 +23,7 @@ from catalog_svc.storage.analysis_images import image_hash, image_states, make_t
 from catalog_svc.storage.analysis_queue import activate, set_analyzers
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.fence import AnalysisWrite, CatalogChange, count_change, lock_for_analysis
+from catalog_svc.storage.planner_statistics import analyze_if_grown
 from catalog_svc.storage.shops import ShopScope
 
 _ITEMS_PER_STEP: Final = 1_000
@@ -54,6 +55,8 @@ _DELETE_TASKS = text("""
         SELECT analyzer, image_hash FROM analysis_task
         WHERE shop_id = :shop_id AND analyzer <> ALL(CAST(:analyzers AS text[])) LIMIT :limit)""")
 
+_SELECT_ITEM_COUNT = text("SELECT item_count FROM shop_state WHERE shop_id = :shop_id")
+
 _SET_VISITED = text("UPDATE shop_state SET analysis_backfill_after = :after WHERE shop_id = :shop_id")
 
 _REQUEUE_DEAD = text("""
@@ -65,7 +68,7 @@ _REQUEUE_DEAD = text("""
         ORDER BY image_hash LIMIT :limit)
     RETURNING image_hash""")
 
-# Images with a result; the open and dead tasks of others stay as they are.
+# Images with a result that a live item has; the open and dead tasks of others stay as they are.
 _REQUEUE_RESULTS: Final = """
     INSERT INTO analysis_task (shop_id, analyzer, image_hash, image_url, feed_position)
     SELECT :shop_id, result.analyzer, result.image_hash, result.image_url, CAST(:feed_position AS bigint)
@@ -74,6 +77,9 @@ _REQUEUE_RESULTS: Final = """
       AND NOT EXISTS (
         SELECT FROM analysis_task AS task
         WHERE task.shop_id = :shop_id AND task.analyzer = :analyzer AND task.image_hash = result.image_hash)
+      AND EXISTS (
+        SELECT FROM item
+        WHERE item.shop_id = :shop_id AND item.image_hash = result.image_hash AND item.deleted_at IS NULL)
     ORDER BY result.image_hash LIMIT :limit
     ON CONFLICT DO NOTHING RETURNING image_hash"""
 _REQUEUE_IMAGES = text(
@@ -177,6 +183,9 @@ async def _backfill(connection: AsyncConnection, scope: ShopScope, write: Analys
     remaining = len(rows) == _ITEMS_PER_STEP or removed.rowcount == _TASKS_PER_STEP
     visited = rows[-1].item_id if rows else after
     await connection.execute(_SET_VISITED, {**scope.values, "after": visited if remaining else None})
+    if not remaining:
+        items = (await connection.execute(_SELECT_ITEM_COUNT, scope.values)).scalar_one()
+        await analyze_if_grown(connection, rows=items)
     if new:
         await activate(connection, scope, write.analyzers)
     return remaining
@@ -214,10 +223,7 @@ async def _requeue(
         requeued += (await connection.execute(_REQUEUE_IMAGES, values)).scalars()
     if which.other_than_model_version is not None:
         requeued += (await connection.execute(_REQUEUE_OTHER_MODELS, values)).scalars()
-    counts = await update_items(
-        connection, scope, requeued, analyzers=write.analyzers, feed_position=write.feed_position
-    )
     if requeued:
-        await count_change(connection, scope.shop_id, CatalogChange(analysis=counts, changed=True))
+        await update_items(connection, scope, write, requeued)
         await activate(connection, scope, [analyzer])
     return len(requeued), len(requeued) >= MAX_REQUEUED and not which.image_hashes

@@ -25,6 +25,7 @@ from catalog_svc.storage.fence import (
     lease_values,
     pass_fence,
 )
+from catalog_svc.storage.planner_statistics import analyze_if_grown
 from catalog_svc.storage.product_refresh import request_again
 from catalog_svc.storage.products import ProductWriter
 from catalog_svc.storage.shops import Row, ShopScope
@@ -81,11 +82,6 @@ _DELETE_SEEN = text("DELETE FROM sync_seen WHERE shop_id = :shop_id AND pass_id 
 _DELETE_OBSOLETE = text("DELETE FROM obsolete_pass WHERE shop_id = :shop_id AND pass_id = :pass_id")
 
 _SELECT_SYNC = text("SELECT pass_id, items_created FROM sync WHERE shop_id = :shop_id AND sync_id = :sync_id")
-
-_SELECT_STATISTICS = text("SELECT reltuples FROM pg_class WHERE oid = CAST('item' AS regclass)")
-
-# Only the owner of the tables may analyze them.
-_ANALYZE = text("SELECT analyze_catalog()")
 
 
 class SweepStore:
@@ -156,7 +152,7 @@ class SweepStore:
             key = {"shop_id": lease.shop_id, "pass_id": sync.pass_id}
             await connection.execute(_DELETE_SEEN, key)
             await connection.execute(_DELETE_OBSOLETE, key)
-            await _analyze_if_grown(connection, created=sync.items_created)
+            await analyze_if_grown(connection, rows=sync.items_created)
 
         await self._database.write(work, shops=[lease.shop_id])
 
@@ -198,19 +194,3 @@ class SweepStore:
         counts = {"products": products, "items": items.items}
         row = await connection.execute(_UPDATE_PROGRESS, {**key, **counts})
         return to_sync(row.mappings().one(), shop)
-
-
-async def _analyze_if_grown(connection: AsyncConnection, *, created: int) -> None:
-    """Analyze `item` and `product` if a sync has made them another size than PostgreSQL's planner knows.
-
-    Until then the planner would read the whole shop for each batch of the next sync: 260 ms instead of 35 ms at
-    100,000 items.
-
-    Args:
-        connection: The caller's transaction.
-        created: Items that the sync has created.
-    """
-    known = (await connection.execute(_SELECT_STATISTICS)).scalar_one()
-    # The rule of autovacuum with its usual settings; autovacuum itself looks once a minute.
-    if created > 50 + 0.1 * max(known, 0):
-        await connection.execute(_ANALYZE)

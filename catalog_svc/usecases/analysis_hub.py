@@ -78,7 +78,7 @@ class AnalysisHub:
             self._timer.announce()
 
     def wake_worker(self, worker_id: str) -> None:
-        """Say that the worker may have a free place."""
+        """Say that the worker may have a free slot."""
         for subscription in self._subscriptions:
             if subscription.worker.worker_id == worker_id:
                 subscription.wake()

@@ -34,7 +34,11 @@ class AnalysisTasks(Protocol):
         ...
 
     async def lease(self, worker: Worker, shop_id: UUID, *, limit: int, from_position: int = 0) -> LeasedPage:
-        """Lease up to `limit` tasks of a shop after a position, no more than the worker has free places."""
+        """Lease up to `limit` tasks of a shop after a position, no more than the worker has free slots."""
+        ...
+
+    async def held_leases(self, worker_id: str) -> int:
+        """Return how many unexpired leases the worker has, over all shops."""
         ...
 
     async def extend(
@@ -51,7 +55,7 @@ class AnalysisTasks(Protocol):
         """Delete leased tasks of one shop and analyzer whose image no item has; end the leases of the others."""
         ...
 
-    async def bury(self, shop_id: UUID, analyzer: str) -> int:
+    async def mark_dead(self, shop_id: UUID, analyzer: str) -> int:
         """Declare those tasks dead whose last lease has expired, and return how many."""
         ...
 
@@ -107,6 +111,6 @@ class AnalysisMetrics(Protocol):
         """Count the outcome of a submitted result."""
         ...
 
-    def tasks_buried(self, analyzer: str, count: int) -> None:
+    def tasks_marked_dead(self, analyzer: str, count: int) -> None:
         """Count tasks that are dead because their leases expired."""
         ...

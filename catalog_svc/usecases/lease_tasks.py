@@ -24,7 +24,7 @@ from catalog_svc.usecases.stream_lifetime import ReconnectReason, StreamLifetime
 _log = logging.getLogger(__name__)
 
 _SHOPS_PER_ROUND: Final = 16
-"""Shops that share the free places of a worker."""
+"""Shops that share the free slots of a worker."""
 _RESCAN_SECONDS: Final = 5.0
 """A shop's tasks are looked for from the last leased one on, and at this interval from the first one: between them
 are rows that are deleted and not yet vacuumed."""
@@ -38,7 +38,7 @@ class LeaseStreamLimits:
     heartbeat_every: timedelta = timedelta(seconds=15)
     """Between two messages without tasks; up to 30 % earlier."""
     recount_every: timedelta = timedelta(milliseconds=100)
-    """Between two looks whether the worker has free places: its results may go to another replica."""
+    """Between two looks whether the worker has free slots: its results may go to another replica."""
     max_age: timedelta = timedelta(minutes=15)
 
 
@@ -71,7 +71,7 @@ class LeaseTasks:
         self._cursors = _ShopCursors()
 
     async def __call__(self, worker: Worker) -> AsyncGenerator[LeaseMessage, None]:
-        """Yield tasks as soon as there are some and the worker has free places, and heartbeats in between.
+        """Yield tasks as soon as there are some and the worker has free slots, and heartbeats in between.
 
         A lease begins when its task is yielded. If the message cannot be written, its leases end.
 
@@ -84,9 +84,12 @@ class LeaseTasks:
         with self._hub.subscribe(worker) as subscription:
             pause = _Pause(subscription, self._limits)
             yield LeaseMessage()
+            is_full = False
             while (reconnect := lifetime.reconnect_reason()) is None:
-                found, is_full = 0, False
-                for shop_id, limit in await self._shares(worker):
+                # While the worker is full, it is looked at without a write.
+                is_full = is_full and await self._tasks.held_leases(worker.worker_id) >= worker.max_in_flight
+                found = 0
+                for shop_id, limit in [] if is_full else await self._shares(worker):
                     page = await self._lease(worker, shop_id, limit)
                     is_full |= page.is_full
                     if not page.tasks:
@@ -123,8 +126,8 @@ class LeaseTasks:
         if page.unused:
             await self._tasks.drop_unused(worker.worker_id, page.unused)
         if page.has_exhausted:
-            buried = await self._tasks.bury(shop_id, worker.analyzer)
-            self._metrics.tasks_buried(worker.analyzer, buried)
+            marked = await self._tasks.mark_dead(shop_id, worker.analyzer)
+            self._metrics.tasks_marked_dead(worker.analyzer, marked)
         return page
 
     async def _give_back(self, worker: Worker, page: LeasedPage) -> None:
@@ -154,7 +157,7 @@ class _Pause:
         """Wait until there may be something to do; return whether a heartbeat is due.
 
         Args:
-            is_full: Whether the worker has no free place.
+            is_full: Whether the worker has no free slot.
         """
         remaining = max(0.0, self._heartbeat_at - asyncio.get_running_loop().time())
         recount = self._limits.recount_every.total_seconds()

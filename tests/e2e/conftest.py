@@ -24,6 +24,7 @@ from catalog_svc.storage.embedded import service_url
 from demo.processes import ProcessGroup
 from demo.stack import read_first_line, wait_until_serving
 from tests.conftest import SERVER_URL, copied_database, open_directory
+from tests.waiting import forever
 
 ROOT = Path(__file__).parents[2]
 CATALOG = "catalogsync.catalog.v1.CatalogService"
@@ -201,10 +202,9 @@ async def broken_shops() -> AsyncIterator[dict[str, str]]:
     async def silent(request: web.Request) -> web.Response:
         # The shop ends the wait, not a timeout of the connector: a short one would also hit the devstore on a busy
         # machine.
-        await asyncio.sleep(SILENCE_SECONDS)
         assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
+        asyncio.get_running_loop().call_later(SILENCE_SECONDS, request.transport.abort)
+        await forever()
 
     async def moved(request: web.Request) -> web.Response:
         return web.Response(status=301, headers={"Location": "https://elsewhere.example/"})

@@ -97,7 +97,7 @@ class AnalysisWorker:
             name: the name of the analyzer, such as "image-quality"; update_shop switches it on for a shop.
             worker_id: the worker's own name, unique among all workers. Choose one that a restarted process has
                 again, such as the name of its pod: the leases of a killed process then count as its own until they
-                expire. Two processes with one name share its places.
+                expire. Two processes with one name share its slots.
             model_version: of all results that name no other one.
             max_in_flight: how many tasks to hold at most, from 1 to 100.
             lease_duration: how long a task stays with a worker that has died: 10 s to 10 min.

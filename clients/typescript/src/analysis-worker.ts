@@ -103,7 +103,7 @@ class AnalysisWorker {
   readonly #leaseDurationMs: number;
   readonly #leases: HeldLeases;
   readonly #submitter: ResultSubmitter;
-  /** The tasks whose analysis runs or whose result is being submitted: the occupied places. */
+  /** The tasks whose analysis runs or whose result is being submitted: the occupied slots. */
   readonly #tasks = new Set<Promise<void>>();
   /** Aborted by the caller, or by the first error. */
   readonly #stop: CallSignal;
@@ -162,7 +162,7 @@ class AnalysisWorker {
     }
   }
 
-  /** The service leaves places for unexpired leases. Those that have expired may occupy more places here. */
+  /** The service leaves slots for unexpired leases. Those that have expired may occupy more slots here. */
   async #freePlace(): Promise<void> {
     while (this.#tasks.size >= this.#options.maxInFlight && !this.#stop.signal.aborted) {
       await Promise.race([this.#stopped, ...this.#tasks]);

@@ -59,6 +59,7 @@ class AnalysisScenario:
         assert await self.tasks.due_analyzers([ANALYZER, "unknown"]) == [ANALYZER]
         assert shop.shop_id in await self.tasks.due_shops(ANALYZER, limit=9)
         analyzed, failed, dead, released = await self._lease(shop, limit=4)
+        assert await self.tasks.held_leases(_WORKER.worker_id) == 4
         assert await self.tasks.extend(_WORKER.worker_id, [analyzed.lease], timedelta(minutes=2))
         assert await self.tasks.extend(_WORKER.worker_id, [released.lease], timedelta())
         results = [
@@ -74,7 +75,7 @@ class AnalysisScenario:
         await self.tasks.drop_unused(_WORKER.worker_id, page.unused)
         await self._let_leases_expire(attempts=MAX_ATTEMPTS)
         assert (await self.tasks.lease(_WORKER, shop.shop_id, limit=99)).has_exhausted
-        assert await self.tasks.bury(shop.shop_id, ANALYZER)
+        assert await self.tasks.mark_dead(shop.shop_id, ANALYZER)
         await self._requeue(shop, analyzed, dead)
 
     async def _requeue(self, shop: Shop, analyzed: LeasedTask, dead: LeasedTask) -> None:

@@ -10,6 +10,7 @@ import importlib
 import inspect
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -36,6 +37,8 @@ from tests.architecture.citus.sources import (
 )
 from tests.architecture.citus.sql_tree import DIRECTORY_TABLES, SHOP_TABLES
 from tests.conftest import execute, with_database
+
+SCALING: Final = Path(__file__).parents[3] / "docs/scaling.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ EXEMPTIONS: Final = {
         "with each page of items or products",
         "on Citus present_incarnation must be distributed with the tables; a moved shard is another incarnation",
     ),
-    "sweeps._SELECT_STATISTICS": Exemption(
+    "planner_statistics._SELECT_STATISTICS": Exemption(
         Rule.PG_CLASS,
         "once per succeeded sync",
         "on Citus it always finds 0 rows, so that each sync that creates more than 50 items analyses the tables",
@@ -177,7 +180,7 @@ ALSO_IN_QUEUE: Final = {
     "AnalyzerStore.backfill_step": "stored images of a shop whose analyzers have changed",
     "AnalyzerStore.requeue": "images that are queued again",
     "AnalysisTaskStore.submit": "a failure that is tried again",
-    "AnalysisTaskStore.bury": "tasks whose last lease has expired",
+    "AnalysisTaskStore.mark_dead": "tasks whose last lease has expired",
 }
 """Transactions that write the catalog and then record in `analysis_queue` when the shop may have tasks: for shops
 with analyzers only. On Citus they commit on two nodes. The queue must not miss a committed task, and what a reader
@@ -275,7 +278,7 @@ async def test_what_writes_the_catalog_commits_on_one_node(recorder: Recorder) -
         "RetentionStore.purge_deleted",
         "ShopDeletionStore.purge",
         "SweepStore.step",
-        "AnalysisTaskStore.bury",
+        "AnalysisTaskStore.mark_dead",
         "AnalysisTaskStore.submit",
         "AnalyzerStore.backfill_step",
         "AnalyzerStore.requeue",
@@ -342,3 +345,14 @@ def _methods(modules: Iterable[str]) -> Iterable[str]:
         for name, store in vars(importlib.import_module(f"catalog_svc.storage.{module}")).items():
             if inspect.isclass(store) and name.endswith("Store"):
                 yield from (f"{name}.{method}" for method in vars(store) if not method.startswith("_"))
+
+
+def test_the_documented_statements_across_shops_are_those() -> None:
+    """docs/scaling.md says what asks all shards, and how often."""
+    expected: dict[str, str] = {}
+    for name, exemption in (EXEMPTIONS | FUNCTION_EXEMPTIONS).items():
+        if exemption.rule is Rule.NOT_BOUND:
+            expected.setdefault(name.partition("[")[0], exemption.frequency)
+    section = SCALING.read_text(encoding="utf-8").partition("### Statements across shops")[2].partition("###")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    assert {name.strip("`"): frequency for name, frequency in rows} == expected

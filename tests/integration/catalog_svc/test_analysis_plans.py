@@ -6,6 +6,7 @@ As in `test_read_plans`, what is compared is the number of rows that PostgreSQL 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +17,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from bench.read.rows import GeneratedShop, analyze, generate_shop, generate_small_shops
-from catalog_svc.domain.analysis import AnalysisCursor, AnalysisFilter, AnalysisState, Worker
+from catalog_svc.domain.analysis import (
+    AnalysisCursor,
+    AnalysisFilter,
+    AnalysisState,
+    SubmittedResult,
+    TaskOutcome,
+    Worker,
+)
 from catalog_svc.domain.catalog_reads import ItemFilter
 from catalog_svc.domain.shop import Shop, ShopKey
 from catalog_svc.storage.analyses import AnalysisStore
@@ -27,7 +35,7 @@ from catalog_svc.storage.embedded import service_url
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.items import ItemStore
 from tests.conftest import copied_database
-from tests.integration.catalog_svc.analyzing import ANALYZER
+from tests.integration.catalog_svc.analyzing import ANALYZER, result
 from tests.integration.catalog_svc.plans import Plan, explain, recorded
 
 ITEMS: Final = 20_000
@@ -71,6 +79,11 @@ _INSERT_RESULTS: Final = f"""
         FROM generate_series(1, {RESULTS}) AS n) AS image"""
 _QUEUE_SHOP: Final = """
     INSERT INTO analysis_queue (shop_id, analyzer, due_at, virtual_time) VALUES (:shop_id, :analyzer, now(), 7)"""
+_BEGIN_BACKFILL: Final = "UPDATE shop_state SET analysis_backfill_after = '' WHERE shop_id = :shop_id"
+# What the planner knows of the images of items.
+_KNOWN_IMAGES: Final = """
+    SELECT 1 - null_frac FROM pg_stats WHERE tablename = 'item' AND attname = 'image_hash'
+    UNION ALL SELECT 0 ORDER BY 1 DESC LIMIT 1"""
 _QUEUE_SMALL_SHOPS: Final = f"""
     INSERT INTO analysis_queue (shop_id, analyzer, due_at, virtual_time)
     SELECT gen_random_uuid(), :analyzer, CASE WHEN n % 10 = 0 THEN now() END, n % 5000
@@ -156,7 +169,7 @@ async def test_a_lease_from_the_last_leased_position_on_reads_nothing_before_it(
     check(await plans(analyzed, call), at_most=FEW_ROWS)
 
 
-async def test_a_worker_without_a_free_place_reads_its_own_leases_alone(analyzed: AnalyzedShop) -> None:
+async def test_a_worker_without_a_free_slot_reads_its_own_leases_alone(analyzed: AnalyzedShop) -> None:
     call = analyzed.tasks.lease(worker("worker1", max_in_flight=1), analyzed.shop.shop_id, limit=LIMIT)
     check(await plans(analyzed, call), at_most=LEASED)
 
@@ -224,13 +237,50 @@ async def test_a_step_of_the_backfill_reads_a_part_of_the_shop(analyzed: Analyze
 
     async def begin(connection: AsyncConnection) -> None:
         await connection.execute(
-            text("UPDATE shop_state SET analysis_backfill_after = '' WHERE shop_id = :shop_id"),
+            text(_BEGIN_BACKFILL),
             {"shop_id": analyzed.shop.shop_id},
         )
 
     await Database(analyzed.engine).write(begin, shops=[analyzed.shop.shop_id])
     check(await plans(analyzed, analyzers.backfills(limit=9)), at_most=9)
     check(await plans(analyzed, analyzers.backfill_step(analyzed.shop.shop_id)), at_most=4 * 1_000)
+
+
+async def test_results_of_a_shop_of_which_the_planner_knows_nothing_read_few_items(
+    postgres_url: str,
+) -> None:
+    """Its items had no images when its tables were analyzed: the planner takes it that none has one."""
+    async with copied_database(postgres_url) as url, AsyncExitStack() as stack:
+        owner = open_engine(url, pool_size=1, command_timeout=None)
+        stack.push_async_callback(owner.dispose)
+        async with owner.begin() as connection:
+            large = await generate_shop(connection, domain="large.example", items=ITEMS)
+            values = {"shop_id": large.shop_id, "analyzer": ANALYZER}
+            for statement in (_SET_ANALYZERS, _QUEUE_SHOP, _BEGIN_BACKFILL):
+                used = {name: value for name, value in values.items() if f":{name}" in statement}
+                await connection.execute(text(statement), used)
+        async with owner.connect() as connection:
+            await analyze(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+        engine = open_engine(service_url(url), pool_size=1, command_timeout=None)
+        stack.push_async_callback(engine.dispose)
+        shop = AnalyzedShop(engine=engine, large=large)
+        analyzers = AnalyzerStore(Database(engine), write_ttl=timedelta(minutes=1))
+        for _ in range(ITEMS // 2_000):
+            assert await analyzers.backfill_step(large.shop_id)
+        found = await plans(shop, submit_some(shop))
+        check([plan for plan in found if "UPDATE item " in str(plan.statement)], at_most=2 * FEW_ROWS)
+        while await analyzers.backfill_step(large.shop_id):
+            pass
+        async with owner.connect() as connection:
+            assert (await connection.execute(text(_KNOWN_IMAGES))).scalar_one() > 0
+
+
+async def submit_some(analyzed: AnalyzedShop) -> list[TaskOutcome]:
+    """Lease tasks, and submit a result for each."""
+    page = await analyzed.tasks.lease(worker("worker8"), analyzed.shop.shop_id, limit=LIMIT // 2)
+    assert len(page.tasks) == LIMIT // 2
+    results = [SubmittedResult(lease=task.lease, outcome=result()) for task in page.tasks]
+    return await analyzed.tasks.submit(analyzed.shop.shop_id, results)
 
 
 async def test_the_check_finds_a_plan_that_reads_all_tasks_of_the_shop(analyzed: AnalyzedShop) -> None:

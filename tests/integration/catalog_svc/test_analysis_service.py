@@ -96,7 +96,7 @@ async def test_a_worker_gets_the_tasks_of_a_shop_with_what_it_must_know(stub: An
     stream.cancel()
 
 
-async def test_a_result_frees_a_place_at_once_and_is_readable_everywhere(
+async def test_a_result_frees_a_slot_at_once_and_is_readable_everywhere(
     channel: grpc.aio.Channel, stub: AnalysisServiceStub
 ) -> None:
     stream = lease(stub, max_in_flight=1)
@@ -173,7 +173,7 @@ async def test_a_waiting_worker_is_woken_by_an_analyzer_that_is_switched_on(
     stream.cancel()
 
 
-async def test_a_reconnected_worker_gets_no_more_than_its_places(stub: AnalysisServiceStub) -> None:
+async def test_a_reconnected_worker_gets_no_more_than_its_slots(stub: AnalysisServiceStub) -> None:
     held = lease(stub, max_in_flight=2)
     first = await next_tasks(held)
     assert len(first) == 2

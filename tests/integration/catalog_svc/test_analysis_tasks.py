@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -172,7 +173,7 @@ async def test_extended_leases_last_longer_and_lost_ones_are_named(analyzing: An
     assert await analyzing.tasks.extend("two", leases, timedelta(minutes=10)) == {}
 
 
-async def test_an_expired_lease_is_not_extended_since_its_place_may_be_taken(analyzing: Analyzing) -> None:
+async def test_an_expired_lease_is_not_extended_since_its_slot_may_be_taken(analyzing: Analyzing) -> None:
     await analyzing.switch(ANALYZER)
     worker = analyzing.worker(max_in_flight=1)
     (expired,) = (await analyzing.lease(worker)).tasks
@@ -190,7 +191,7 @@ async def test_an_ended_lease_counts_as_no_attempt_and_its_task_is_leased_again(
     assert [task.attempt for task in again] == [1, 1]
 
 
-async def test_a_worker_holds_no_more_tasks_than_it_has_places(world: CatalogWorld) -> None:
+async def test_a_worker_holds_no_more_tasks_than_it_has_slots(world: CatalogWorld) -> None:
     """Also when its streams on several replicas lease at the same time."""
     analyzing = Analyzing(world)
     await analyzing.sync(*(pictured(f"{n}", f"{n}") for n in range(40)))
@@ -237,7 +238,7 @@ async def test_a_task_whose_leases_all_expire_is_dead(analyzing: Analyzing) -> N
         await analyzing.expire_leases()
     page = await analyzing.lease()
     assert (page.tasks, page.has_exhausted) == ((), True)
-    assert await analyzing.tasks.bury((await analyzing.shop()).shop_id, ANALYZER) == 2
+    assert await analyzing.tasks.mark_dead((await analyzing.shop()).shop_id, ANALYZER) == 2
     assert await analyzing.task_images(dead=True) == ["a", "b"]
     await analyzing.check()
 
@@ -264,6 +265,22 @@ async def test_results_of_another_model_are_queued_again_and_stay_until_replaced
     assert item.analysis.state is AnalysisState.PENDING
     assert [summary.model_version for summary in item.analysis.results] == ["1"]
     await analyzing.check()
+
+
+@pytest.mark.parametrize("which", [{"other_than_model_version": "2"}, {"image_hashes": "all"}])
+async def test_the_result_of_an_image_that_no_item_has_is_not_queued_again(
+    analyzing: Analyzing, which: dict[str, Any]
+) -> None:
+    await analyzing.sync(pictured("p1", "a"), pictured("p2", "b"))
+    await analyzing.switch(ANALYZER)
+    leased = (await analyzing.lease()).tasks
+    for task in leased:
+        await analyzing.submit(task)
+    await analyzing.sync(pictured("p1", "a"), pictured("p2", "c"))
+    if which.get("image_hashes"):
+        which = {"image_hashes": [task.lease.image.image_hash for task in leased]}
+    assert await analyzing.requeue(**which) == 1
+    assert await analyzing.task_images() == ["a", "c"]
 
 
 async def test_an_analyzer_that_is_off_cannot_be_queued(analyzing: Analyzing) -> None:
@@ -329,7 +346,7 @@ async def test_states_counters_and_queue_agree_with_the_rows_after_random_operat
                 if page.unused:
                     await analyzing.tasks.drop_unused(worker.worker_id, page.unused)
                 if page.has_exhausted:
-                    await analyzing.tasks.bury((await analyzing.shop()).shop_id, worker.analyzer)
+                    await analyzing.tasks.mark_dead((await analyzing.shop()).shop_id, worker.analyzer)
             case 4 | 5 if held:
                 task = held.pop(choose.randrange(len(held)))
                 await analyzing.submit(task, choose.choice((result(), BROKEN, GONE)))  # type: ignore[arg-type]

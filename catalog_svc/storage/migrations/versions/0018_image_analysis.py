@@ -151,6 +151,12 @@ _FUNCTIONS: Final = {
             WHERE shop_state.analysis_backfill_after IS NOT NULL AND NOT shop_state.deleting
             ORDER BY shop_state.shop_id LIMIT max_count;
     END $$""",
+    # Instead of the one of 0011.
+    "analyze_catalog": """()
+    RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER {settings} AS $$
+    BEGIN
+        ANALYZE (SKIP_LOCKED) item, product, analysis_task, analysis_result;
+    END $$""",
 }
 
 _SETTINGS: Final = "SET search_path = pg_catalog, {schema}, pg_temp SET plan_cache_mode = force_custom_plan"

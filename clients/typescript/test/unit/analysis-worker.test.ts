@@ -103,7 +103,7 @@ test("every task gets one result, with the model and the time that it took", asy
   assert.equal(GOOD.modelVersion, undefined, "what analyze returned was changed");
 });
 
-test("a worker runs no more analyses than it has places, also over 20 reconnects", async () => {
+test("a worker runs no more analyses than it has slots, also over 20 reconnects", async () => {
   service.add(...imageIds(70));
   const controlled = new Controlled();
   let connections = 0;
@@ -130,7 +130,7 @@ test("a worker runs no more analyses than it has places, also over 20 reconnects
   assert.equal(service.maxLeased, 3);
 });
 
-test("an analysis that ignores its lost lease keeps its place", async () => {
+test("an analysis that ignores its lost lease keeps its slot", async () => {
   service.add(...imageIds(2));
   let running = 0;
   let max = 0;
@@ -403,7 +403,7 @@ test("an error of a callback ends the worker", async () => {
   await assert.rejects(workUntil(() => false, { onTaskEnd }), { message: "the log is full" });
 });
 
-test("the number of places is checked", async () => {
+test("the number of slots is checked", async () => {
   for (const maxInFlight of [0, 101, 1.5, NaN]) {
     await assert.rejects(workUntil(() => false, { maxInFlight }), RangeError);
   }

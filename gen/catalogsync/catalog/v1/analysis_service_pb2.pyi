@@ -37,7 +37,7 @@ class LeaseTasksRequest(_message.Message):
     LEASE_DURATION_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     """The worker's own name, unique among all workers, the same after a reconnect: at most 255 characters. Two processes
-    with one name share its places.
+    with one name share its slots.
     """
     analyzer: _builtins.str
     """The analyzer: 1 to 63 of a-z, 0-9 and "-"."""

@@ -32,7 +32,7 @@ class AnalysisServiceStub:
     """Streams leased tasks to a worker: as many as `max_in_flight` minus the unexpired leases of this worker, of whatever
     stream and replica. A lease begins when its task is sent.
 
-    1. A message with tasks is sent as soon as there are tasks and the worker has free places: at once when this replica
+    1. A message with tasks is sent as soon as there are tasks and the worker has free slots: at once when this replica
        stores a task or a result, otherwise within 1.3 s.
     2. The shops take turns: a shop with many tasks does not delay the others.
     3. After any end call again: immediately after a message with a reconnect_reason, otherwise with backoff. Leases of
@@ -87,7 +87,7 @@ class AnalysisServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams leased tasks to a worker: as many as `max_in_flight` minus the unexpired leases of this worker, of whatever
         stream and replica. A lease begins when its task is sent.
 
-        1. A message with tasks is sent as soon as there are tasks and the worker has free places: at once when this replica
+        1. A message with tasks is sent as soon as there are tasks and the worker has free slots: at once when this replica
            stores a task or a result, otherwise within 1.3 s.
         2. The shops take turns: a shop with many tasks does not delay the others.
         3. After any end call again: immediately after a message with a reconnect_reason, otherwise with backoff. Leases of

@@ -28,7 +28,7 @@ export const file_catalogsync_catalog_v1_analysis_service: GenFile = /*@__PURE__
 export type LeaseTasksRequest = Message<"catalogsync.catalog.v1.LeaseTasksRequest"> & {
   /**
    * The worker's own name, unique among all workers, the same after a reconnect: at most 255 characters. Two processes
-   * with one name share its places.
+   * with one name share its slots.
    *
    * @generated from field: string worker_id = 1;
    */
@@ -984,7 +984,7 @@ export const AnalysisService: GenService<{
    * Streams leased tasks to a worker: as many as `max_in_flight` minus the unexpired leases of this worker, of whatever
    * stream and replica. A lease begins when its task is sent.
    *
-   * 1. A message with tasks is sent as soon as there are tasks and the worker has free places: at once when this replica
+   * 1. A message with tasks is sent as soon as there are tasks and the worker has free slots: at once when this replica
    *    stores a task or a result, otherwise within 1.3 s.
    * 2. The shops take turns: a shop with many tasks does not delay the others.
    * 3. After any end call again: immediately after a message with a reconnect_reason, otherwise with backoff. Leases of
