@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy bench-export
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy bench-export dashboard test-monitoring
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-citus: $(BIN)/.synced ## Run the tests of the catalog's database on the Cit
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --citus '$(URL)' \
 	  tests/integration/catalog_svc tests/contract/catalog_stores
 
+test-monitoring: $(BIN)/.synced ## Break a running system until each alert fires in a real Prometheus, and repair it; without it skipped
+	$(BIN)/pytest -m monitoring tests/monitoring
+
 test-compatibility: $(BIN)/.synced ## Run the smoke tests of the last release on the schema of this checkout
 	@$(BIN)/python -m tests.compatibility
 
@@ -68,12 +71,16 @@ check: $(BIN)/.synced .venv-bench/.synced $(GOOGLE_PROTOS)/.synced ## Lint, form
 	.venv-bench/bin/python -m bench.chart --check
 	$(BIN)/pytest --quiet -m chart tests/unit/bench
 	@$(BIN)/python -m tests.security.access_table --check
+	@$(BIN)/python -m tools.dashboard --check
 	@$(MAKE) --no-print-directory gen GEN_OUT=.gen-check
 	@diff -r --exclude=__pycache__ --exclude='*.egg-info' .gen-check/catalogsync gen/catalogsync \
 	  || { echo 'gen/ is stale: run make gen'; exit 1; }
 	@test ! -d .gen-check/$(TYPESCRIPT_GEN) || diff -r .gen-check/$(TYPESCRIPT_GEN) $(TYPESCRIPT_GEN) \
 	  || { echo '$(TYPESCRIPT_GEN) is stale: run make gen'; exit 1; }
 	@rm -rf .gen-check
+
+dashboard: $(BIN)/.synced ## Write deploy/monitoring/grafana/catalogsync.json from tools/dashboard_panels.py
+	@$(BIN)/python -m tools.dashboard
 
 security-table: $(BIN)/.synced ## Write the table of docs/security.md from the access rules of the contract
 	@$(BIN)/python -m tests.security.access_table

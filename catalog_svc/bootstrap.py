@@ -18,6 +18,7 @@ from catalogsync_common.auth.settings import token_access
 from catalogsync_common.call_context import remaining_seconds
 from catalogsync_common.certificate_monitor import CertificateMonitor
 from catalogsync_common.drain import Drain
+from catalogsync_common.event_loop_monitor import EventLoopMonitor
 from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
 from catalogsync_common.production import refuse_unsafe_production
@@ -27,14 +28,17 @@ from catalogsync_common.supervisor import Loop, RestartPolicy, Supervisor
 from catalogsync_common.tls_settings import open_client_tls, open_server_tls
 from catalogsync_common.trace_export import traced_process
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from catalog_svc.analysis_metrics import PrometheusAnalysisMetrics
+from catalog_svc.database_metrics import DatabaseMetrics
 from catalog_svc.metrics import CatalogMetrics
 from catalog_svc.production import PRODUCTION_RULES
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.shop_access import OwnShops, authorized_shop
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.source.connector_channel import open_connector_channel
+from catalog_svc.state_metrics import CatalogStateMetrics
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, service_url
 from catalog_svc.storage.engine import DATABASE_URL, MIGRATE_DATABASE_URL, connection_replacer, open_engine
@@ -58,8 +62,11 @@ _MAX_MESSAGE_WRITE_TIME = timedelta(minutes=1)
 _CONNECTION_GRACE_MS = 20 * 60_000
 """After the maximum age of a connection: longer than a watch, which ends by itself after 15 minutes. It ends the
 stream of a client that does not read, which nothing else can end while the client keeps its connection."""
-SERVICE_NAME = pb.DESCRIPTOR.services_by_name["CatalogService"].full_name
-ANALYSIS_SERVICE_NAME = analysis_pb.DESCRIPTOR.services_by_name["AnalysisService"].full_name
+_SERVICES = (
+    pb.DESCRIPTOR.services_by_name["CatalogService"],
+    analysis_pb.DESCRIPTOR.services_by_name["AnalysisService"],
+)
+SERVICE_NAME, ANALYSIS_SERVICE_NAME = (service.full_name for service in _SERVICES)
 
 
 async def serve(
@@ -142,10 +149,9 @@ async def running(
         )
         stack.push_async_callback(channel.close)
         registry = new_registry()
-        metrics = CatalogMetrics(registry)
-        writes = Database(engines.writes, allowed_shop=authorized_shop)
-        reads = Database(engines.reads, remaining=remaining_seconds, allowed_shop=authorized_shop)
-        replica = wire_replica(settings, writes, channel, metrics)
+        metrics, database_metrics = CatalogMetrics(registry), DatabaseMetrics(registry)
+        writes, reads = _databases(engines, database_metrics)
+        replica = wire_replica(settings, writes, channel, metrics, CatalogStateMetrics(registry))
         metrics.read_watchers_from(
             lambda: replica.hub.watcher_count, changes=lambda: replica.change_hub.follower_count
         )
@@ -166,17 +172,18 @@ async def running(
             OwnShops(ShopStore(reads)),
             prefix="CATALOG_",
         )
-        server = _server(settings, servicers, replica.drain, CallMetrics(registry), server_tls, access)
+        server = _server(settings, servicers, replica.drain, CallMetrics(registry, _SERVICES), server_tls, access)
         certificates = CertificateMonitor(
             (*((server_tls.files,) if server_tls else ()), *((connector_tls,) if connector_tls else ())),
             drain=replica.drain,
             registry=registry,
         )
+        event_loop = EventLoopMonitor(registry, drain=replica.drain)
         await stack.enter_async_context(serve_metrics(registry, settings.metrics_address))
         port = await server.start()
-        loop_metrics, health = LoopMetrics(registry, service="catalog"), _Health(server, metrics)
+        loop_metrics, health = LoopMetrics(registry, service="catalog"), _Health(server, database_metrics)
         supervisor = Supervisor(
-            (*_loops(replica, engines, health), *certificates.loops()),
+            (*_loops(replica, engines, health), *certificates.loops(), *event_loop.loops()),
             drain=replica.drain,
             set_healthy=health.set_loops_healthy,
             on_failure=loop_metrics.count_failure,
@@ -220,10 +227,29 @@ async def _open_engines(stack: AsyncExitStack, settings: CatalogSettings) -> _En
     return _Engines(writes=writes, reads=reads, pings=pings)
 
 
+def _databases(engines: _Engines, metrics: DatabaseMetrics) -> tuple[Database, Database]:
+    """Return the database of syncs and of calls that write, and that of calls that read."""
+
+    def observe(pool: str, engine: AsyncEngine) -> Callable[[float], None]:
+        connections = engine.pool
+        assert isinstance(connections, QueuePool)
+        return metrics.observe_pool(pool, connections.checkedout)
+
+    return (
+        Database(engines.writes, allowed_shop=authorized_shop, observe_wait=observe("writes", engines.writes)),
+        Database(
+            engines.reads,
+            remaining=remaining_seconds,
+            allowed_shop=authorized_shop,
+            observe_wait=observe("reads", engines.reads),
+        ),
+    )
+
+
 class _Health:
     """Health of the replica: live while all background loops run, SERVING while the database is ready as well."""
 
-    def __init__(self, server: GrpcServer, metrics: CatalogMetrics) -> None:
+    def __init__(self, server: GrpcServer, metrics: DatabaseMetrics) -> None:
         self._server = server
         self._metrics = metrics
         self._lock = asyncio.Lock()
@@ -270,7 +296,7 @@ def _loops(replica: Replica, engines: _Engines, health: _Health) -> tuple[Loop, 
         Loop(name="refresh_worker", run=replica.refresh_worker.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="job_cleanup", run=replica.cleanup.run, heartbeat_timeout=_MAX_LOOP_SILENCE),
         Loop(name="scheduler", run=replica.scheduler.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
-        Loop(name="queue_monitor", run=replica.queue_monitor.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
+        Loop(name="state_monitor", run=replica.state_monitor.run, heartbeat_timeout=2 * _MAX_LOOP_SILENCE),
         Loop(name="retention", run=replica.retention.run, heartbeat_timeout=timedelta(hours=2)),
         *(
             (Loop(name="audits", run=replica.audit_loop.run, heartbeat_timeout=_MAX_AUDIT_SILENCE),)

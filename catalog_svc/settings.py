@@ -107,6 +107,10 @@ class CatalogSettings(ServiceSettings):
     """Between two audits of each shop with a healthy connection; zero: never."""
     audit_sample: int = Field(default=50, ge=1, le=1_000)
     """Products that such an audit chooses at random."""
+    metrics_interval: Duration = Field(
+        default=timedelta(seconds=15), ge=timedelta(milliseconds=100), le=timedelta(minutes=1)
+    )
+    """Between two reads of the database for the metrics that describe the whole catalog."""
     sync_retention: Duration = timedelta(days=30)
     request_id_retention: Duration = timedelta(days=7)
     deleted_record_retention: Duration = timedelta(days=90)

@@ -32,6 +32,7 @@ from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
 from catalog_svc.storage.loop_leases import LoopLease
+from catalog_svc.storage.monitoring import MonitoringStore
 from catalog_svc.storage.product_reads import ProductStore
 from catalog_svc.storage.refresh_requests import RefreshRequestStore
 from catalog_svc.storage.refreshes import RefreshStore
@@ -44,7 +45,6 @@ from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
 from catalog_svc.usecases.analysis_ports import AnalysisMetrics
 from catalog_svc.usecases.audit_loop import AuditLoop
@@ -54,7 +54,6 @@ from catalog_svc.usecases.grouped_requests import GroupedRequests
 from catalog_svc.usecases.ingest_webhook import IngestWebhook
 from catalog_svc.usecases.item_feed_hub import ItemFeedHub
 from catalog_svc.usecases.ports import ProductSource
-from catalog_svc.usecases.queue_monitor import QueueMonitor
 from catalog_svc.usecases.read_catalog import ReadCatalog
 from catalog_svc.usecases.refresh_run import RefreshDependencies, RefreshRun
 from catalog_svc.usecases.refresh_worker import RefreshWorker
@@ -62,6 +61,7 @@ from catalog_svc.usecases.retention import Retention, RetentionPolicy
 from catalog_svc.usecases.scheduler import Scheduler, SchedulerConfig
 from catalog_svc.usecases.shop_purge import ShopPurge
 from catalog_svc.usecases.shops import DeleteShop, ManageShops
+from catalog_svc.usecases.state_monitor import StateMetrics, StateMonitor
 from catalog_svc.usecases.sync_commands import ChangeSync, PlatformJobCleanup, StartSync
 from catalog_svc.usecases.sync_execution import SyncDependencies
 from catalog_svc.usecases.sync_hub import SyncHub
@@ -94,7 +94,7 @@ class Replica:
     scheduler: Scheduler
     retention: Retention
     shop_purge: ShopPurge
-    queue_monitor: QueueMonitor
+    state_monitor: StateMonitor
     refresh_worker: RefreshWorker
     audit: AuditRun
     audit_loop: AuditLoop | None
@@ -108,7 +108,11 @@ class Replica:
 
 
 def wire_replica(
-    settings: CatalogSettings, database: Database, connector: grpc.aio.Channel, metrics: CatalogMetrics
+    settings: CatalogSettings,
+    database: Database,
+    connector: grpc.aio.Channel,
+    metrics: CatalogMetrics,
+    state_metrics: StateMetrics,
 ) -> Replica:
     """Wire the background loops of a replica; nothing runs yet.
 
@@ -117,6 +121,7 @@ def wire_replica(
         database: Connections for syncs and leases.
         connector: The channel to connector_svc.
         metrics: Where syncs are counted.
+        state_metrics: Where the state of the whole catalog is shown.
     """
     drain, syncs = Drain(), SyncStore(database)
     max_read_age = _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval
@@ -151,12 +156,12 @@ def wire_replica(
             records=RetentionStore(database, owner=uuid4()), drain=drain, policy=_retention_policy(settings)
         ),
         shop_purge=ShopPurge(deletions=ShopDeletionStore(database, owner=uuid4()), drain=drain),
-        queue_monitor=QueueMonitor(
-            queue=QueueStore(database),
+        state_monitor=StateMonitor(
+            states=MonitoringStore(database),
             refreshes=RefreshRequestStore(database),
             drain=drain,
-            metrics=metrics,
-            refresh_metrics=metrics,
+            metrics=state_metrics,
+            interval=settings.metrics_interval,
         ),
         refresh_worker=refresh_worker,
         audit=audit,
@@ -212,9 +217,11 @@ def wire_servicers(
             wake_worker=wake,
             metrics=metrics,
         ),
-        follow=WatchSync(hub=replica.hub, drain=replica.drain, limits=watch_limits),
+        follow=WatchSync(hub=replica.hub, drain=replica.drain, limits=watch_limits, metrics=metrics),
         read=read,
-        watch_changes=WatchChanges(feeds=ChangeFeedStore(reads), hub=replica.change_hub, drain=replica.drain),
+        watch_changes=WatchChanges(
+            feeds=ChangeFeedStore(reads), hub=replica.change_hub, drain=replica.drain, metrics=metrics
+        ),
         watch_items=WatchItems(read=read, feeds=ItemFeedStore(reads), hub=replica.feed_hub, drain=replica.drain),
         shops=ManageShops(
             shops=shops,

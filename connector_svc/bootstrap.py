@@ -15,6 +15,7 @@ from catalogsync_common.call_context import correlation_id
 from catalogsync_common.call_limits import CallLimits
 from catalogsync_common.certificate_monitor import CertificateMonitor
 from catalogsync_common.drain import Drain
+from catalogsync_common.event_loop_monitor import EventLoopMonitor
 from catalogsync_common.logs import redact
 from catalogsync_common.metrics import CallMetrics, LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
@@ -35,7 +36,7 @@ from connector_svc.http.client import OutboundHttp, open_http
 from connector_svc.http.config import CaFileInvalid, HttpConfig, create_tls_context
 from connector_svc.http.dependencies import HttpDependencies, utc_now
 from connector_svc.http.retry import RetryPolicy
-from connector_svc.metrics import MeteredPlatform, OutboundHttpMetrics, PassMetrics, WebhookCounter
+from connector_svc.metrics import MeteredPlatform, OutboundHttpMetrics, PassMetrics, QueryPoints, WebhookCounter
 from connector_svc.platforms.base import CredentialsProvider, Secret
 from connector_svc.platforms.registry import PLATFORMS, create_platforms
 from connector_svc.platforms.webhooks import WebhookRegistrar
@@ -52,7 +53,8 @@ _LONGER_CALL_TIMES = {
     "CancelFetch": timedelta(minutes=1),
     "EnsureWebhooks": timedelta(minutes=2),
 }
-SERVICE_NAME = pb.DESCRIPTOR.services_by_name["ConnectorService"].full_name
+SERVICE = pb.DESCRIPTOR.services_by_name["ConnectorService"]
+SERVICE_NAME = SERVICE.full_name
 
 
 async def serve(settings: ConnectorSettings, stop: asyncio.Event) -> None:
@@ -83,13 +85,14 @@ async def running(
         send_traceparent=settings.send_traceparent,
     )
     certificates = CertificateMonitor((tls.files,) if tls else (), drain=drain, registry=registry)
+    event_loop = EventLoopMonitor(registry, drain=drain)
     async with (
         open_http(http_config(settings), dependencies) as http,
         serve_metrics(registry, settings.metrics_address),
     ):
         server = _server(settings, http, drain, registry, tls)
         port = await server.start()
-        supervisor = _supervisor(certificates.loops(), server, drain, registry, on_give_up)
+        supervisor = _supervisor((*certificates.loops(), *event_loop.loops()), server, drain, registry, on_give_up)
         async with supervisor.running(stop=lambda: server.stop(settings.stop_grace, settle=settings.settle_delay)):
             await server.set_serving(True)
             yield port
@@ -132,6 +135,7 @@ def _server(
         clock=utc_now,
         connections_per_host=settings.http_connections_per_host,
         options={platform.name: settings.options_of(platform) for platform in PLATFORMS},
+        query_points=QueryPoints(registry).of_platform,
     )
     metered = Platforms(MeteredPlatform(platform, metrics) for platform in platforms)
     formats = {one.name: one.webhooks for one in PLATFORMS if one.webhooks is not None}
@@ -153,7 +157,7 @@ def _server(
         health_address=settings.health_address,
         allow_insecure=settings.allow_insecure,
         settings_prefix="CONNECTOR_",
-        meter=CallMetrics(registry),
+        meter=CallMetrics(registry, (SERVICE,)),
         access=service_access((SERVICE_NAME,), settings.service_secrets, prefix="CONNECTOR_"),
         limits=_call_limits(settings),
     )

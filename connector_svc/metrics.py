@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from connector_svc.domain.fetch import Batch, End, FetchEvent, FetchRequest, Header, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.http.dependencies import Host
-from connector_svc.platforms.base import Capabilities, Platform
+from connector_svc.platforms.base import Capabilities, Platform, QueryPointMeter
 
 _DURATION_BUCKETS_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _HTTP_LABELS: Final = ("platform", "host_class")
@@ -104,6 +105,37 @@ class PassMetrics:
         self.stock_levels.labels(platform).inc(len(batch.stock_levels))
         for issue in batch.issues:
             self.issues.labels(platform, issue.reason.value).inc()
+
+
+class QueryPoints:
+    """Query points of the process, of platforms that limit calls by their cost."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"connector_query_points_{name}", text, ["platform"], registry=registry)
+
+        self._used = counter("used", "Query points that calls cost.")
+        self._restored = counter(
+            "restored",
+            "Query points that platforms restored to shops while they were read, whether there was room or not.",
+        )
+
+    def of_platform(self, platform: str) -> QueryPointMeter:
+        """Return what counts the points of one platform."""
+        return _PlatformPoints(used=self._used, restored=self._restored, platform=platform)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _PlatformPoints:
+    """A `QueryPointMeter`."""
+
+    used: Counter
+    restored: Counter
+    platform: str
+
+    def record_points(self, *, used: float, restored: float) -> None:
+        self.used.labels(self.platform).inc(used)
+        self.restored.labels(self.platform).inc(restored)
 
 
 class WebhookCounter:

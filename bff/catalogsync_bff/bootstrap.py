@@ -16,6 +16,7 @@ from aiohttp import web
 from catalogsync_client import CatalogClient, ClientTls, ClientTlsInvalid
 from catalogsync_common.auth.secret_keys import HmacKeys, InvalidKeys
 from catalogsync_common.drain import Drain, ServerDraining
+from catalogsync_common.event_loop_monitor import EventLoopMonitor
 from catalogsync_common.metrics import LoopMetrics, new_registry, serve_metrics
 from catalogsync_common.process import stop_deadline
 from catalogsync_common.server import ListenError
@@ -84,7 +85,7 @@ async def running(settings: BffSettings, *, on_give_up: Callable[[], None]) -> A
         bff = _Bff(settings, client, fetcher, metrics, drain)
         loop_metrics = LoopMetrics(registry, service="bff")
         supervisor = Supervisor(
-            (bff.cleanup,),
+            (bff.cleanup, *EventLoopMonitor(registry, drain=drain).loops()),
             drain=drain,
             set_healthy=bff.set_healthy,
             on_failure=loop_metrics.count_failure,
@@ -157,14 +158,16 @@ class _Bff:
         )
         cache = ImageCache(settings.image_cache_bytes)
         self._images = ImageProxy(fetcher, cache, metrics)
-        metrics.observe("bff_image_cache_bytes", "Resized images in memory.", lambda: cache.size_bytes)
         self.mailboxes = OpenMailboxes()
         self._topics = SyncTopics.of_client(self._upstream.service, max_topics=settings.max_watched_syncs)
         self._feeds = Feeds(self._topics)
         self._limiter = StreamLimiter(most=settings.max_streams, most_per_subject=settings.max_streams_per_subject)
-        metrics.observe("bff_streams", "Open event streams of browsers.", lambda: self._limiter.count)
-        metrics.observe("bff_watched_syncs", "Syncs that are watched upstream.", lambda: len(self._topics))
-        metrics.observe("bff_feeds", "Feeds of subjects that are read upstream.", lambda: len(self._feeds))
+        metrics.read_gauges_from(
+            streams=lambda: self._limiter.count,
+            watched_syncs=lambda: len(self._topics),
+            feeds=lambda: len(self._feeds),
+            image_cache_bytes=lambda: cache.size_bytes,
+        )
         self.app = self._build_app(settings, metrics)
         self.cleanup = Loop(name="cleanup", run=self._clean_up, heartbeat_timeout=timedelta(seconds=60))
 

@@ -23,11 +23,24 @@ class BffMetrics:
             "bff_request_seconds", "Duration of requests.", ["route"], buckets=_BUCKETS_SECONDS, registry=registry
         )
         self._images = Counter("bff_images", "Images by outcome.", ["outcome"], registry=registry)
-        self._registry = registry
+        self._streams = Gauge("bff_streams", "Open event streams of browsers.", registry=registry)
+        self._watched_syncs = Gauge("bff_watched_syncs", "Syncs that are watched upstream.", registry=registry)
+        self._feeds = Gauge("bff_feeds", "Feeds of subjects that are read upstream.", registry=registry)
+        self._image_cache = Gauge("bff_image_cache_bytes", "Resized images in memory.", registry=registry)
 
-    def observe(self, name: str, description: str, value: Callable[[], float]) -> None:
-        """Export a number that is read when the metrics are."""
-        Gauge(name, description, registry=self._registry).set_function(value)
+    def read_gauges_from(
+        self,
+        *,
+        streams: Callable[[], float],
+        watched_syncs: Callable[[], float],
+        feeds: Callable[[], float],
+        image_cache_bytes: Callable[[], float],
+    ) -> None:
+        """Call these for the numbers at each scrape."""
+        self._streams.set_function(streams)
+        self._watched_syncs.set_function(watched_syncs)
+        self._feeds.set_function(feeds)
+        self._image_cache.set_function(image_cache_bytes)
 
     def request_started(self) -> None:
         """Count a request that has begun."""

@@ -122,16 +122,6 @@ class SyncPosition:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PendingSyncs:
-    """Syncs of one platform that no worker has claimed yet."""
-
-    platform: str
-    count: int
-    oldest_age: timedelta
-    """Since the oldest of them was created."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
     """The right to write for a sync: valid while the stored epoch and sequence number are these."""
 

@@ -34,6 +34,16 @@ class WebhookState(Enum):
     """They could not be listed or repaired at the last attempt."""
 
 
+class WebhookCheckOutcome(Enum):
+    """What a check of the webhooks of a shop has brought."""
+
+    UNCHANGED = "unchanged"
+    REPAIRED = "repaired"
+    FAILED = "failed"
+    NOT_SET_UP = "not_set_up"
+    """The shop has no webhook secret."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WebhookHealth:
     """What is known of the webhooks of a shop."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final, TypeVar
@@ -92,6 +93,10 @@ def no_deadline() -> float | None:
     return None
 
 
+def uncounted(seconds: float) -> None:
+    """Do nothing: nobody counts how long transactions wait for a connection."""
+
+
 def any_shop() -> UUID | None:
     """Return None: transactions may see whatever shops they ask for."""
     return None
@@ -108,6 +113,7 @@ class Database:
         base_delay: float = 0.1,
         remaining: Callable[[], float | None] = no_deadline,
         allowed_shop: Callable[[], UUID | None] = any_shop,
+        observe_wait: Callable[[float], None] = uncounted,
     ) -> None:
         """Create a database over an engine.
 
@@ -117,6 +123,7 @@ class Database:
             base_delay: Seconds until the second attempt; each further delay is four times as long.
             remaining: Returns the seconds that the caller of a read will still wait; None: there is no deadline.
             allowed_shop: Returns the only shop that the present caller may see; None: there is no such limit.
+            observe_wait: Called with the seconds that each transaction has waited for a connection.
         """
         # SQLAlchemy begins no transaction of its own.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -126,6 +133,7 @@ class Database:
         self._base_delay = base_delay
         self._remaining = remaining
         self._allowed_shop = allowed_shop
+        self._observe_wait = observe_wait
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]], *, shops: Collection[UUID] = ()) -> T:
         """Return the result of `work`, committed.
@@ -218,7 +226,7 @@ class Database:
         self, begin: Callable[[], str], shops: Collection[UUID]
     ) -> AsyncIterator[AsyncConnection]:
         """Run a transaction. Its beginning is one round trip, with its settings and the shops that it may see."""
-        async with self._engine.connect() as connection, connection.begin():
+        async with self._connect() as connection, connection.begin():
             driver = await driver_of(connection)
             try:
                 await driver.execute(f"{begin()}; {set_shops(connection, shops, allowed=self._allowed_shop())}")
@@ -227,6 +235,17 @@ class Database:
             except BaseException:
                 await _roll_back(connection, driver)
                 raise
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[AsyncConnection]:
+        began = time.monotonic()
+        try:
+            async with self._engine.connect() as connection:
+                self._observe_wait(time.monotonic() - began)
+                yield connection
+        except PoolTimeout:
+            self._observe_wait(time.monotonic() - began)
+            raise
 
     def _transient_cause(self, error: Exception, attempt: int) -> StorageCause:
         """Log the error and return its cause. Raise the error itself when it is not transient."""

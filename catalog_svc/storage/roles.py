@@ -37,10 +37,10 @@ FUNCTIONS: Final = (
     *("purge_unpartitioned", "create_month_partition", "drop_month_partition", "analyze_catalog"),
     *("present_incarnation", "feed_heads", "claim_refreshes", "pending_refreshes", "due_audits"),
     *("due_webhook_checks", "due_analysis_shops", "due_analyzers", "analysis_clock", "count_analysis_leases"),
-    *("analysis_backfills",),
+    *("analysis_backfills", "active_syncs", "shop_freshness", "analysis_task_counts"),
     *("change_feed_state", "change_events", "purge_change_events"),
 )
-"""What the service role may do across shops, and as the owner; see the migrations 0011 and 0013 to 0018."""
+"""What the service role may do across shops, and as the owner; see the migrations 0011, 0013 to 0018 and 0021."""
 
 _SELECT_ROLE = text("SELECT quote_ident(rolname) FROM pg_roles WHERE rolname = :name")
 _SELECT_NAMES = text("""

@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.ids import shop_id_of
 from catalog_svc.domain.shop import Shop
-from catalog_svc.domain.sync import MAX_QUEUE_POSITION, Lease, PendingSyncs, Sync, SyncState, SyncTrigger
-from catalog_svc.storage.database import Database
+from catalog_svc.domain.sync import MAX_QUEUE_POSITION, Lease, Sync, SyncState, SyncTrigger
 from catalog_svc.storage.shops import load_shops
 from catalog_svc.storage.tenant import each_visible
 
@@ -50,28 +49,6 @@ _DELETE = text("DELETE FROM sync_queue WHERE shop_id = :shop_id AND sync_id = :s
 _SELECT_POSITIONS = text("""
     SELECT sync_id, queue_position FROM queue_positions(
         CAST(:shop_ids AS uuid[]), CAST(:sync_ids AS uuid[]), CAST(:max_position AS bigint))""")
-
-_SELECT_PENDING = text("SELECT platform, pending_count, oldest_age FROM pending_syncs()")
-
-
-class QueueStore:
-    """The queue as a whole, for metrics."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def pending(self) -> list[PendingSyncs]:
-        """Return how many syncs no worker has claimed yet, by platform; nothing for platforms without any."""
-
-        async def read(connection: AsyncConnection) -> list[PendingSyncs]:
-            return [
-                PendingSyncs(
-                    platform=row.platform, count=row.pending_count, oldest_age=max(timedelta(), row.oldest_age)
-                )
-                for row in await connection.execute(_SELECT_PENDING)
-            ]
-
-        return await self._database.read(read)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

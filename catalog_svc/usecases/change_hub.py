@@ -232,6 +232,8 @@ class ChangeHub:
         self._timer.begin()
         if not self.follower_count:
             self._reset()
+            # Nobody waits, and nothing is read that would end a delay that was shown.
+            self._metrics.changes_read(0, delay=timedelta())
             return
         began = asyncio.get_running_loop().time()
         if self.end is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -14,7 +15,6 @@ from catalog_svc.domain.sync import (
     BlockedDeletion,
     ClaimedSync,
     Lease,
-    PendingSyncs,
     StartedPass,
     StartSyncCommand,
     Sync,
@@ -130,26 +130,6 @@ class Syncs(Protocol):
             limit: The most syncs to return.
             of: Without a shop: only syncs of shops with this merchant and this domain.
         """
-        ...
-
-
-class Queue(Protocol):
-    """The queue of syncs that wait for a worker."""
-
-    async def pending(self) -> list[PendingSyncs]:
-        """Return how many syncs no worker has claimed yet, by platform; nothing for platforms without any."""
-        ...
-
-
-class QueueMetrics(Protocol):
-    """Gauges of the queue, which is the same for all replicas."""
-
-    def queue_read(self, pending: Sequence[PendingSyncs]) -> None:
-        """Set the gauges of these platforms, and those of all others to zero."""
-        ...
-
-    def queue_unknown(self) -> None:
-        """Remove the gauges: the queue cannot be read."""
         ...
 
 
@@ -308,6 +288,19 @@ class Platforms(Protocol):
         ...
 
 
+class DeliveryMetrics(Protocol):
+    """Counts what watchers get."""
+
+    def event_delivered(self, stream: str, age: timedelta) -> None:
+        """Count a change that a watcher gets.
+
+        Args:
+            stream: "sync" or "changes".
+            age: Since the change was written.
+        """
+        ...
+
+
 class SyncMetrics(Protocol):
     """Counts what happens to the syncs of this replica."""
 
@@ -337,6 +330,10 @@ class SyncMetrics(Protocol):
 
     def sync_ended(self, sync: Sync) -> None:
         """Count a sync that this replica has ended."""
+        ...
+
+    def lease_renewed(self, lease: Lease) -> None:
+        """Record that the lease of a run was extended now."""
         ...
 
     def lease_lost(self) -> None:

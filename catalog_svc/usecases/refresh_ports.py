@@ -115,7 +115,3 @@ class RefreshMetrics(Protocol):
     def refresh_failed(self, platform: str, reason: str) -> None:
         """Count a read by ids that failed."""
         ...
-
-    def refreshes_pending(self, pending: PendingRefreshes | None) -> None:
-        """Set the gauges of what waits, the same on all replicas; None: unknown."""
-        ...

@@ -6,13 +6,15 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from catalogsync_common.drain import Drain
 
-from catalog_svc.domain.change_feed import ChangeCursor, ChangeFilter, ChangePage
+from catalog_svc.domain.change_feed import ChangeCursor, ChangedShop, ChangeFilter, ChangePage
 from catalog_svc.usecases.catalog_ports import ChangeFeeds
 from catalog_svc.usecases.change_hub import ChangeHub, ChangeSubscription
+from catalog_svc.usecases.ports import DeliveryMetrics
 from catalog_svc.usecases.stream_lifetime import ReconnectReason, StreamLifetime
 from catalog_svc.usecases.watch_items import FeedStreamLimits
 
@@ -34,11 +36,18 @@ class WatchChanges:
     """Yields the change feed until the client must call again."""
 
     def __init__(
-        self, *, feeds: ChangeFeeds, hub: ChangeHub, drain: Drain, limits: FeedStreamLimits | None = None
+        self,
+        *,
+        feeds: ChangeFeeds,
+        hub: ChangeHub,
+        drain: Drain,
+        metrics: DeliveryMetrics,
+        limits: FeedStreamLimits | None = None,
     ) -> None:
         self._feeds = feeds
         self._hub = hub
         self._drain = drain
+        self._metrics = metrics
         self._limits = limits or FeedStreamLimits()
         self._page_reads = asyncio.Semaphore(_MAX_PAGE_READS)
 
@@ -92,5 +101,12 @@ class WatchChanges:
                     cursor = page.cursor
                     continue
             if page.records or not page.caught_up or subscription.closed or clock() >= due_at:
+                self._count_delivery(page)
                 return page
             cursor = await subscription.wait(page.cursor, timeout_seconds=due_at - clock())
+
+    def _count_delivery(self, page: ChangePage) -> None:
+        """Count the oldest new record of a follower that has read everything before."""
+        written = [record.recorded_at for record in page.records if isinstance(record, ChangedShop)]
+        if times := [time for time in written if time is not None]:
+            self._metrics.event_delivered("changes", datetime.now(UTC) - min(times))

@@ -6,12 +6,14 @@ import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 from catalogsync_common.drain import Drain
 
 from catalog_svc.domain.errors import RevisionInFuture
 from catalog_svc.domain.sync import Sync
+from catalog_svc.usecases.ports import DeliveryMetrics
 from catalog_svc.usecases.stream_lifetime import ReconnectReason, StreamLifetime
 from catalog_svc.usecases.sync_hub import Subscription, SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
@@ -37,11 +39,13 @@ class WatchSync:
         hub: SyncHub,
         drain: Drain,
         limits: WatchLimits,
+        metrics: DeliveryMetrics,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._hub = hub
         self._drain = drain
         self._limits = limits
+        self._metrics = metrics
         self._monotonic = monotonic
 
     async def __call__(self, sync_id: UUID, after_revision: int) -> AsyncGenerator[Snapshot, None]:
@@ -63,6 +67,8 @@ class WatchSync:
             reconnect = None
             while not sync.state.ended and reconnect is None:
                 newer = await self._next(subscription, sync.revision)
+                if newer is not None:
+                    self._metrics.event_delivered("sync", datetime.now(UTC) - newer.updated_at)
                 sync = newer or subscription.updated(sync)
                 if not sync.state.ended:
                     reconnect = lifetime.reconnect_reason()

@@ -18,7 +18,7 @@ from catalogsync_common.supervisor import Heartbeat, no_heartbeat
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed, StorageUnavailable
 from catalog_svc.domain.shop import Shop, ShopKey
-from catalog_svc.domain.webhook_health import NO_WEBHOOK_SECRET, EnsuredWebhooks
+from catalog_svc.domain.webhook_health import NO_WEBHOOK_SECRET, EnsuredWebhooks, WebhookCheckOutcome
 from catalog_svc.usecases.audit_ports import ExclusiveRight
 from catalog_svc.usecases.catalog_ports import Shops
 from catalog_svc.usecases.ports import Platforms
@@ -66,8 +66,8 @@ class WebhookRecords(Protocol):
 class WebhookCheckMetrics(Protocol):
     """Counts checks of webhooks by this replica."""
 
-    def webhooks_checked(self, platform: str, outcome: str) -> None:
-        """Count a check by its outcome: "unchanged", "repaired", "failed" or "not_set_up"."""
+    def webhooks_checked(self, outcome: WebhookCheckOutcome) -> None:
+        """Count a check by its outcome."""
         ...
 
 
@@ -180,7 +180,9 @@ class WebhookChecks:
                 await self._record_failure(shop, failure)
                 return
             await self._records.repaired(shop, found)
-            self._metrics.webhooks_checked(shop.key.platform, "repaired" if found.repaired else "unchanged")
+            self._metrics.webhooks_checked(
+                WebhookCheckOutcome.REPAIRED if found.repaired else WebhookCheckOutcome.UNCHANGED
+            )
             if found.repaired or found.inactive:
                 counts = {"repaired": found.repaired, "inactive": found.inactive}
                 _log.warning("webhooks repaired", extra={"shop": str(shop.key), **counts})
@@ -189,7 +191,7 @@ class WebhookChecks:
         must_retry = isinstance(failure, SourceFailed) and failure.transient
         await self._records.failed(shop, failure, must_retry=must_retry)
         if failure.reason == NO_WEBHOOK_SECRET:
-            self._metrics.webhooks_checked(shop.key.platform, "not_set_up")
+            self._metrics.webhooks_checked(WebhookCheckOutcome.NOT_SET_UP)
             return
-        self._metrics.webhooks_checked(shop.key.platform, "failed")
+        self._metrics.webhooks_checked(WebhookCheckOutcome.FAILED)
         _log.warning("webhooks cannot be checked", extra={"shop": str(shop.key), "reason": failure.reason})

@@ -211,6 +211,7 @@ class SyncSupervisor:
             try:
                 with count_database_failures(self._metrics):
                     await self._leases.renew(lease)
+                self._metrics.lease_renewed(lease)
             except LeaseLost:
                 # The end of the sync ends its lease as well, and that is not a loss.
                 if not execution.is_ending:

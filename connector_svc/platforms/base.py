@@ -285,6 +285,23 @@ class PlatformOption:
     """Its class holds all values that the variable may have."""
 
 
+class QueryPointMeter(Protocol):
+    """Counts the points of platforms that limit calls by their cost."""
+
+    def record_points(self, *, used: float, restored: float) -> None:
+        """Record points that a call has used, and those that the platform restored in the meantime.
+
+        Points that are restored into a full bucket count as well: they could have been used.
+        """
+        ...
+
+
+class UncountedPoints:
+    """A `QueryPointMeter` that counts nothing."""
+
+    def record_points(self, *, used: float, restored: float) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlatformDependencies:
     """What every platform is given."""
@@ -297,6 +314,7 @@ class PlatformDependencies:
     """How many connections `http` allows to one shop."""
     options: Mapping[str, Enum] = field(default_factory=dict)
     """The operator's choices by name of the option; what is absent has its default."""
+    query_points: QueryPointMeter = field(default_factory=UncountedPoints)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,8 @@ from connector_svc.platforms.base import (
     Platform,
     PlatformDefinition,
     PlatformDependencies,
+    QueryPointMeter,
+    UncountedPoints,
 )
 from connector_svc.platforms.bigcommerce import BIGCOMMERCE
 from connector_svc.platforms.feed import FEED
@@ -37,6 +39,7 @@ def create_platforms(
     clock: Callable[[], datetime],
     connections_per_host: int = 8,
     options: Mapping[str, Mapping[str, Enum]] = MappingProxyType({}),
+    query_points: Callable[[str], QueryPointMeter] = lambda platform: UncountedPoints(),
 ) -> tuple[Platform, ...]:
     """Create all registered platforms.
 
@@ -46,6 +49,7 @@ def create_platforms(
         clock: Returns the time, in UTC.
         connections_per_host: How many connections `http` allows to one shop.
         options: The operator's choices, by name of the platform and name of the option.
+        query_points: Returns what counts the points of a platform that limits calls by their cost.
     """
     return tuple(
         platform.create(
@@ -55,6 +59,7 @@ def create_platforms(
                 clock=clock,
                 connections_per_host=connections_per_host,
                 options=options.get(platform.name, _NO_OPTIONS),
+                query_points=query_points(platform.name),
             )
         )
         for platform in PLATFORMS

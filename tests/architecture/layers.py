@@ -90,6 +90,8 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalog_svc.source": ("catalog_svc.domain", "catalog_svc.usecases.ports", *_WIRE),
     "catalog_svc.metrics": ("catalog_svc.domain", "catalog_svc.usecases.ports", "prometheus_client"),
     "catalog_svc.analysis_metrics": ("catalog_svc.domain", "prometheus_client"),
+    "catalog_svc.database_metrics": ("prometheus_client",),
+    "catalog_svc.state_metrics": ("catalog_svc.domain", "prometheus_client"),
     "catalog_svc.settings": ("pydantic", "pydantic_settings", "catalogsync_common"),
     "catalog_svc.bootstrap": _CATALOG,
     "catalog_svc.production": ("catalog_svc.settings", "catalogsync_common"),
@@ -190,7 +192,7 @@ MAY_IMPORT: Final[Mapping[str, tuple[str, ...]]] = {
     "catalogsync_bff.images.resizing": ("PIL",),
     "devstore": ("aiohttp",),
     # Run in an environment of their own, without the services.
-    "tools": (),
+    "tools": ("tools",),
     "demo": (
         "catalogsync",
         "catalogsync_cli",

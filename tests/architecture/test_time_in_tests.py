@@ -25,6 +25,8 @@ MAY_SLEEP = {
     "chaos/__main__.py": "picks a seed",
     "feed/pauses.py": "breaks processes, and uses the system, at random times",
     "feed/__main__.py": "picks a seed, and reports how long an experiment took",
+    "monitoring/faults.py": "freezes a process for parts of a second",
+    "monitoring/test_alerts.py": "asks Prometheus what it stored during the test",
     "security/fuzz/__main__.py": "reports how many calls it makes per second",
 }
 """Files that sleep or read clocks, and why."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import pwd
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import asyncpg
 
-from demo.processes import last_lines
+from catalog_svc.storage.embedded import SERVICE_ROLE
+from demo.processes import last_lines, process_environment
 from tests.chaos.fault_proxy import HOST
 
 _SYSTEM_USER = "embedded_postgres"
@@ -25,6 +27,7 @@ max_connections = 200
 shared_buffers = '64MB'
 """
 DATABASE = "catalog"
+_ROOT = Path(__file__).parents[2]
 
 
 class PostgresFailed(Exception):
@@ -69,6 +72,23 @@ class Postgres:
             config.write(f"{_SETTINGS}port = {self.port}\n")
         await self.start()
         await self._run("createdb", "-h", HOST, "-p", str(self.port), "-U", "postgres", DATABASE)
+
+    async def migrate(self) -> None:
+        """Create the service role, and the schema of this checkout."""
+        connection = await self.connect()
+        try:
+            await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN")
+        finally:
+            await connection.close()
+        settings = {"CATALOG_DATABASE_URL": self.url, "CATALOG_SERVICE_ROLE": SERVICE_ROLE}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "catalog_svc", "migrate", cwd=_ROOT,
+            env=process_environment(os.environ, settings),
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, stderr = await process.communicate()
+        if process.returncode != 0:
+            raise PostgresFailed(f"the migration failed:\n{stderr.decode()}")
 
     async def _grant_access_to_system_user(self) -> None:
         try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,8 +17,7 @@ from catalogsync.catalog.v1.catalog_service_pb2_grpc import CatalogServiceStub
 from catalogsync_common.channel import open_channel
 from yarl import URL
 
-from catalog_svc.storage.embedded import SERVICE_ROLE, service_url
-from demo.processes import process_environment
+from catalog_svc.storage.embedded import service_url
 from demo.stack import CATALOG_SERVICE, CONNECTOR_SERVICE
 from devstore import server as devstore
 from devstore.catalog.model import Platform
@@ -28,7 +25,7 @@ from devstore.server import RunningStore
 from devstore.spec import ShopSpec, VariantRange
 from tests.chaos import journal
 from tests.chaos.fault_proxy import HOST, FaultProxy
-from tests.chaos.instance import ROOT, Instance
+from tests.chaos.instance import Instance
 from tests.chaos.postgres import Postgres, running_postgres
 
 _START_TIMEOUT_SECONDS = 90.0
@@ -160,20 +157,7 @@ def _register_connection(
 
 
 async def _prepare_database(postgres: Postgres) -> None:
-    connection = await postgres.connect()
-    try:
-        await connection.execute(f"CREATE ROLE {SERVICE_ROLE} LOGIN")
-    finally:
-        await connection.close()
-    settings = {"CATALOG_DATABASE_URL": postgres.url, "CATALOG_SERVICE_ROLE": SERVICE_ROLE}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "catalog_svc", "migrate", cwd=ROOT,
-        env=process_environment(os.environ, settings),
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    _, stderr = await process.communicate()
-    if process.returncode != 0:
-        raise RuntimeError(f"the migration failed:\n{stderr.decode()}")
+    await postgres.migrate()
     connection = await postgres.connect()
     try:
         await journal.install(connection)

@@ -92,9 +92,16 @@ async def bff_system(
         await small.start_connector("connector", **common)
         await small.start_catalog("catalog", **CATALOG_SETTINGS, **common)
         address = f"127.0.0.1:{free_port()}"
-        system = BffSystem(
-            small=small, url=f"http://{address}", settings=_bff_settings(small, address, {**common, **settings})
-        )
+        own = {
+            **bff_settings(
+                address=address,
+                catalog=small.catalog_address("catalog"),
+                image_hosts=urlsplit(small.store).netloc,
+                image_ca_file=small.ca_file,
+            ),
+            **{f"BFF_{key}": value for key, value in {**common, **settings}.items()},
+        }
+        system = BffSystem(small=small, url=f"http://{address}", settings=own)
         async with system.client() as client:
             for domain, merchant in ((DOMAIN, MERCHANT), (OTHER_DOMAIN, STRANGER)):
                 await client.register_shop(
@@ -112,18 +119,18 @@ def handover(subject: str, **claims: Any) -> str:
     return platform.sign({"sub": subject, "jti": uuid4().hex, **claims}, lifetime=timedelta(minutes=1))
 
 
-def _bff_settings(small: SmallSystem, address: str, more: Mapping[str, str]) -> Mapping[str, str]:
+def bff_settings(*, address: str, catalog: str, image_hosts: str, image_ca_file: str) -> dict[str, str]:
+    """Return the settings of a BFF at the address, for a catalog_svc with `CATALOG_SETTINGS`."""
     return {
         "BFF_LISTEN_ADDRESS": address,
-        "BFF_CATALOG_ADDRESS": small.catalog_address("catalog"),
+        "BFF_CATALOG_ADDRESS": catalog,
         "BFF_SERVICE_SECRET": SERVICE_SECRET,
         "BFF_CLIENT_KEY": _CLIENT_KEY,
         "BFF_CLIENT_ISSUER": _ISSUER,
         "BFF_HANDOVER_KEYS": ":".join(_HANDOVER_KEY),
         "BFF_SESSION_KEYS": _SESSION_KEY,
-        "BFF_IMAGE_HOSTS": urlsplit(small.store).netloc,
-        "BFF_IMAGE_CA_FILE": small.ca_file,
-        **{f"BFF_{key}": value for key, value in more.items()},
+        "BFF_IMAGE_HOSTS": image_hosts,
+        "BFF_IMAGE_CA_FILE": image_ca_file,
     }
 
 

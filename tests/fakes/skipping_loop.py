@@ -23,6 +23,10 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
+    def block(self, seconds: float) -> None:
+        """Let time pass in which the loop runs nothing."""
+        self._now += seconds
+
     def _run_once(self) -> None:
         ready: Any = getattr(self, "_ready")  # noqa: B009 - private in asyncio, not in its stubs
         timers: Any = getattr(self, "_scheduled")  # noqa: B009

@@ -183,7 +183,7 @@ async def test_an_installation_with_one_role_keeps_working_after_the_migration(
     old_installation: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        assert await migrate(old_installation) == "0020"
+        assert await migrate(old_installation) == "0021"
     assert "CATALOG_SERVICE_ROLE is not set" in caplog.text
     sync = await CatalogWorld(old_installation).sync(MemorySource([product("1"), product("2")]))
     assert sync.state is SyncState.SUCCEEDED

@@ -15,7 +15,13 @@ _STRATEGY = PlatformOption(name="strategy", default=ReadStrategy.AUTO)
 
 def _create(dependencies: PlatformDependencies) -> Platform:
     strategy = ReadStrategy(dependencies.options.get(_STRATEGY.name, _STRATEGY.default))
-    return ShopifyPlatform(dependencies.http, dependencies.credentials, dependencies.clock, strategy=strategy)
+    return ShopifyPlatform(
+        dependencies.http,
+        dependencies.credentials,
+        dependencies.clock,
+        strategy=strategy,
+        query_points=dependencies.query_points,
+    )
 
 
 SHOPIFY = PlatformDefinition(

@@ -19,7 +19,7 @@ from connector_svc.domain.errors import (
 )
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
 from connector_svc.domain.shop import Shop
-from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, ShopHttp
+from connector_svc.platforms.base import Credentials, CredentialsProvider, HttpReply, QueryPointMeter, ShopHttp
 from connector_svc.platforms.shopify.error_mapping import (
     MaxCostExceeded,
     ReplyUndecodable,
@@ -58,6 +58,7 @@ class ShopifyClient:
         clock: Callable[[], datetime],
         on_wait: WaitReporter,
         retry_delay: timedelta = timedelta(milliseconds=250),
+        query_points: QueryPointMeter | None = None,
     ) -> None:
         self.shop = shop
         self.served_version = ""
@@ -66,7 +67,7 @@ class ShopifyClient:
         self._retry_delay = retry_delay
         self._http = http
         self._credentials_provider = credentials
-        self._rate_limiter = RateLimiter(clock, on_wait)
+        self._rate_limiter = RateLimiter(clock, on_wait, query_points)
         self._unexpected_versions: set[str] = set()
 
     @property

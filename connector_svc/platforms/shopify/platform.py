@@ -11,7 +11,7 @@ from connector_svc.domain.errors import CheckpointExpired
 from connector_svc.domain.fetch import FetchEvent, FetchRequest, Wait, WaitReporter
 from connector_svc.domain.shop import Shop, ShopInfo
 from connector_svc.domain.webhook import WebhookSubscription
-from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory, Secret
+from connector_svc.platforms.base import Capabilities, CredentialsProvider, HttpFactory, QueryPointMeter, Secret
 from connector_svc.platforms.shopify.bulk_jobs import BulkJobs
 from connector_svc.platforms.shopify.client import ShopifyClient
 from connector_svc.platforms.shopify.pass_start import read_pass_start
@@ -43,6 +43,7 @@ class ShopifyPlatform:
         retry_delay: timedelta = timedelta(seconds=1),
         bulk_policy: BulkPolicy | None = None,
         strategy: ReadStrategy = ReadStrategy.AUTO,
+        query_points: QueryPointMeter | None = None,
     ) -> None:
         """`retry_delay`: the wait before Shopify is asked again for what it failed to deliver."""
         self._http = http
@@ -51,6 +52,7 @@ class ShopifyPlatform:
         self._retry_delay = retry_delay
         self._bulk_policy = bulk_policy or BulkPolicy()
         self._strategy = strategy
+        self._query_points = query_points
 
     async def check(self, shop: Shop) -> ShopInfo:
         """Read scopes, currency, counts and the API version that answers, by one call. Raises SourceFailure."""
@@ -102,6 +104,7 @@ class ShopifyPlatform:
             clock=self._clock,
             on_wait=on_wait,
             retry_delay=self._retry_delay / 4,
+            query_points=self._query_points,
         )
 
 

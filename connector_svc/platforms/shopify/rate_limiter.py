@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from connector_svc.domain.fetch import Wait, WaitReason, WaitReporter
+from connector_svc.platforms.base import QueryPointMeter, UncountedPoints
 from connector_svc.platforms.shopify.graphql_response import QueryCost, ThrottleStatus
 from connector_svc.platforms.shopify.queries import Query
 
@@ -40,10 +41,12 @@ class RateLimiter:
     known only from responses.
     """
 
-    def __init__(self, clock: Callable[[], datetime], on_wait: WaitReporter) -> None:
+    def __init__(
+        self, clock: Callable[[], datetime], on_wait: WaitReporter, points: QueryPointMeter | None = None
+    ) -> None:
         self._clock = clock
         self._on_wait = on_wait
-        self._bucket = TokenBucket()
+        self._bucket = TokenBucket(points)
         self._queue = asyncio.Lock()
         self._released = asyncio.Event()
         self._reported_costs: dict[tuple[str, int], float] = {}
@@ -124,7 +127,8 @@ class TokenBucket:
     every call is allowed. Times are seconds of a monotonic clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, points: QueryPointMeter | None = None) -> None:
+        self._points = points or UncountedPoints()
         self._status: ThrottleStatus | None = None
         self._level = 0.0
         self._updated_at = 0.0
@@ -150,7 +154,9 @@ class TokenBucket:
         self._in_flight -= points
         if cost is None:
             return
-        self._level += points - (cost.actual_query_cost or 0.0)
+        used = cost.actual_query_cost or 0.0
+        self._points.record_points(used=used, restored=0.0)
+        self._level += points - used
         status = cost.throttle_status
         if status is None:
             return
@@ -162,6 +168,7 @@ class TokenBucket:
     def _restore(self, now: float) -> None:
         if self._status is not None:
             restored = (now - self._updated_at) * self._status.restore_rate
+            self._points.record_points(used=0.0, restored=restored)
             self._level = min(self._status.maximum_available, self._level + restored)
         self._updated_at = now
 

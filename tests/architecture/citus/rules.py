@@ -51,10 +51,10 @@ class Rule(Enum):
 
 IMMUTABLE: Final = frozenset(
     {"array_agg", "bool_or", "cardinality", "count", "hashtextextended", "like_escape", "lower", "max", "min"}
-    | {"octet_length", "unnest"}
+    | {"octet_length", "sum", "unnest", "width_bucket"}
 )
 STABLE: Final = frozenset(
-    {"current_setting", "now", "pg_column_size", "statement_timestamp", "transaction_timestamp"}
+    {"current_setting", "date_part", "now", "pg_column_size", "statement_timestamp", "transaction_timestamp"}
 )
 VOLATILE: Final = frozenset(
     {"clock_timestamp", "gen_random_uuid", "nextval", "random", "set_config", "setval", "timeofday"}

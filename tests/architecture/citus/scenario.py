@@ -52,6 +52,7 @@ from catalog_svc.storage.embedded import SERVICE_ROLE
 from catalog_svc.storage.item_feed import ItemFeedStore
 from catalog_svc.storage.items import ItemStore
 from catalog_svc.storage.leases import LeaseStore
+from catalog_svc.storage.monitoring import MonitoringStore
 from catalog_svc.storage.page_token_key import load_page_token_key
 from catalog_svc.storage.pooler import check_pooler, pooled_options
 from catalog_svc.storage.product_reads import ProductStore
@@ -69,7 +70,6 @@ from catalog_svc.storage.shops import ShopStore
 from catalog_svc.storage.status import StatusStore
 from catalog_svc.storage.sweeps import SweepStore
 from catalog_svc.storage.sync_commands import SyncCommandStore
-from catalog_svc.storage.sync_queue import QueueStore
 from catalog_svc.storage.syncs import IssueStore, SyncStore
 from tests.architecture.citus.analysis_scenario import AnalysisScenario, pictured
 from tests.architecture.citus.recorder import Recorder
@@ -122,7 +122,7 @@ class Scenario:
         self._items = observed(ItemStore(database))
         self._feeds = observed(ItemFeedStore(database))
         self._changes_of_all = observed(ChangeFeedStore(database))
-        self._queue = observed(QueueStore(database))
+        self._monitoring = observed(MonitoringStore(database))
         self._products = observed(ProductStore(database))
         # So small that a search goes on in the trigram indexes.
         self._small_windows = (
@@ -230,7 +230,7 @@ class Scenario:
     async def _blocked(self, shop: ShopKey) -> None:
         """A pass that the deletion guard stops, and the queue before it."""
         sync = await self._start(shop)
-        assert await self._queue.pending()
+        assert (await self._monitoring.read()).active_syncs
         assert await self._syncs.queue_positions([sync.sync_id])
         claimed = await self._claim()
         await self._leases.begin(claimed.lease, DOLLARS)

@@ -24,6 +24,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
 from catalog_svc.domain.shop import ShopKey
+from catalog_svc.metrics import NullDeliveryMetrics
 from catalog_svc.rpc.page_tokens import PageTokens
 from catalog_svc.rpc.servicer import CatalogServicer
 from catalog_svc.usecases.sync_hub import SyncHub
@@ -137,7 +138,7 @@ class TestWatchers:
             limiter=WatcherLimiter(max_watchers=1, max_watchers_per_shop=1),
             pacing=WatchPacing(min_interval=timedelta(milliseconds=1)),
         )
-        follow = WatchSync(hub=hub, drain=world.drain, limits=WatchLimits())
+        follow = WatchSync(hub=hub, drain=world.drain, metrics=NullDeliveryMetrics(), limits=WatchLimits())
         servicer = CatalogServicer(cast("Any", SimpleNamespace(follow=follow)), PageTokens(b"k" * 32))
         server = build_server(
             (

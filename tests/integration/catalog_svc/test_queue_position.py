@@ -1,4 +1,4 @@
-"""A PENDING sync shows how many syncs are claimed before it, everywhere and cheaply; the queue has metrics."""
+"""A PENDING sync shows how many syncs are claimed before it, everywhere and cheaply."""
 
 from __future__ import annotations
 
@@ -18,24 +18,18 @@ from catalogsync_common.channel import open_channel
 from catalogsync_common.drain import Drain
 from catalogsync_common.interceptor import CallInterceptor
 from catalogsync_common.settings import ListenAddress
-from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc import bootstrap
-from catalog_svc.domain.errors import StorageUnavailable
 from catalog_svc.domain.ids import new_shop_id, sync_id_of
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopKey
-from catalog_svc.domain.sync import MAX_QUEUE_POSITION, PendingSyncs, Sync, SyncTrigger
-from catalog_svc.metrics import CatalogMetrics
+from catalog_svc.domain.sync import MAX_QUEUE_POSITION, Sync, SyncTrigger
+from catalog_svc.metrics import NullDeliveryMetrics
 from catalog_svc.settings import CatalogSettings
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.refresh_requests import RefreshRequestStore
 from catalog_svc.storage.status import StatusStore
-from catalog_svc.storage.sync_queue import QueueStore
-from catalog_svc.usecases.ports import Queue
-from catalog_svc.usecases.queue_monitor import QueueMonitor
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
 from catalog_svc.usecases.watch_sync import WatchSync
@@ -147,7 +141,12 @@ async def test_a_watcher_of_a_pending_sync_gets_its_present_position_without_a_n
 ) -> None:
     first, watched = [await create(world, name) for name in "ab"]
     hub = SyncHub(world.syncs, poll_interval=timedelta(milliseconds=20), queue_interval=timedelta())
-    watch = WatchSync(hub=hub, drain=world.drain, limits=WatchLimits(heartbeat_every=timedelta(milliseconds=50)))
+    watch = WatchSync(
+        hub=hub,
+        drain=world.drain,
+        metrics=NullDeliveryMetrics(),
+        limits=WatchLimits(heartbeat_every=timedelta(milliseconds=50)),
+    )
     async with (
         asyncio.timeout(TIMEOUT_SECONDS),
         polling(hub, world),
@@ -210,76 +209,6 @@ def count_polls(world: CatalogWorld) -> list[int]:
 
     world.syncs.changed_revisions = counted  # type: ignore[method-assign]
     return polls
-
-
-# -- metrics
-
-
-def gauges(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
-    """Return the gauges of the queue by name and platform."""
-    return {
-        (sample.name.removeprefix("catalog_syncs_"), sample.labels["platform"]): sample.value
-        for family in registry.collect()
-        for sample in family.samples
-        if sample.name.startswith("catalog_syncs_pending")
-    }
-
-
-def monitor_of(world: CatalogWorld, queue: Queue, registry: CollectorRegistry) -> QueueMonitor:
-    metrics = CatalogMetrics(registry)
-    return QueueMonitor(
-        queue=queue,
-        refreshes=RefreshRequestStore(Database(world.engine)),
-        drain=world.drain,
-        metrics=metrics,
-        refresh_metrics=metrics,
-    )
-
-
-async def test_the_metrics_count_pending_syncs_and_the_age_of_the_oldest_by_platform(world: CatalogWorld) -> None:
-    registry = CollectorRegistry()
-    monitor = monitor_of(world, QueueStore(Database(world.engine)), registry)
-    await monitor.read()
-    assert gauges(registry) == {}
-    first = await create(world, "a")
-    await create(world, "b", trigger=SCHEDULED)
-    await create(world, "c", "woocommerce")
-    await world.execute(
-        "UPDATE sync_queue SET created_at = clock_timestamp() - interval '1 h' WHERE shop_id = :shop_id",
-        shop_id=first.shop.shop_id,
-    )
-    await monitor.read()
-    found = gauges(registry)
-    assert (found["pending", "shopify"], found["pending", "woocommerce"]) == (2, 1)
-    assert found["pending_oldest_seconds", "shopify"] >= 3600
-    assert 0 <= found["pending_oldest_seconds", "woocommerce"] < 3600
-    for _ in range(3):
-        await world.claim()
-    await monitor.read()
-    assert set(gauges(registry).values()) == {0}
-
-
-class UnreadableQueue:
-    """A queue whose second read fails."""
-
-    def __init__(self) -> None:
-        self.reads = 0
-
-    async def pending(self) -> list[PendingSyncs]:
-        self.reads += 1
-        if self.reads == 2:
-            raise StorageUnavailable
-        return [PendingSyncs(platform="shopify", count=7, oldest_age=timedelta(seconds=1))]
-
-
-async def test_while_the_queue_cannot_be_read_its_metrics_have_no_values(world: CatalogWorld) -> None:
-    registry = CollectorRegistry()
-    monitor = monitor_of(world, UnreadableQueue(), registry)
-    counts = []
-    for _ in range(3):
-        await monitor.read()
-        counts.append(gauges(registry).get(("pending", "shopify")))
-    assert counts == [7, None, 7]
 
 
 # -- over gRPC

@@ -29,7 +29,7 @@ from catalog_svc.domain.sync import (
     Waiting,
     WaitReason,
 )
-from catalog_svc.metrics import NullSyncMetrics
+from catalog_svc.metrics import NullDeliveryMetrics, NullSyncMetrics
 from catalog_svc.storage.audit_records import AuditRecordStore
 from catalog_svc.storage.database import Database
 from catalog_svc.storage.product_reads import ProductStore
@@ -402,7 +402,12 @@ async def test_an_open_watch_ends_with_an_error(world: CatalogWorld, engine: Asy
     created = await world.create_sync()
     hub = SyncHub(world.syncs, poll_interval=timedelta(milliseconds=20))
     polling = asyncio.create_task(hub.run(world.drain))
-    follow = WatchSync(hub=hub, drain=world.drain, limits=WatchLimits(heartbeat_every=timedelta(hours=1)))
+    follow = WatchSync(
+        hub=hub,
+        drain=world.drain,
+        metrics=NullDeliveryMetrics(),
+        limits=WatchLimits(heartbeat_every=timedelta(hours=1)),
+    )
     shown: list[Sync] = []
 
     async def watch() -> None:

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from catalog_svc.domain.change_feed import ChangeCursor, ChangeFilter, ChangeKind
 from catalog_svc.domain.schedule import ScheduleDefaults
 from catalog_svc.domain.shop import ShopKey
+from catalog_svc.metrics import NullDeliveryMetrics
 from catalog_svc.rpc.change_feed import change_messages, encode_position
 from catalog_svc.storage.change_feed import ChangeFeedStore
 from catalog_svc.storage.database import Database
@@ -297,7 +298,9 @@ class Replica:
         self.delays: list[timedelta] = []
         self.drain = Drain()
         limits = FeedStreamLimits(page_items=3, checkpoint_every=timedelta(milliseconds=50), max_age=max_age)
-        self.watch = WatchChanges(feeds=feeds, hub=self.hub, drain=self.drain, limits=limits)
+        self.watch = WatchChanges(
+            feeds=feeds, hub=self.hub, drain=self.drain, metrics=NullDeliveryMetrics(), limits=limits
+        )
 
     def changes_read(self, count: int, *, delay: timedelta) -> None:
         self.delays.append(delay)

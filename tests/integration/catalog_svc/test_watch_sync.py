@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from catalog_svc.domain.errors import RevisionInFuture, SyncNotFound, TooManyWatchers
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import Sync, SyncState
+from catalog_svc.metrics import NullDeliveryMetrics
 from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits, WatchPacing
@@ -39,7 +40,12 @@ class Follower:
             limiter=WatcherLimiter(max_watchers=max_watchers),
             pacing=QUICKLY,
         )
-        self.follow = WatchSync(hub=self.hub, drain=world.drain, limits=limits)
+        self.follow = WatchSync(
+            hub=self.hub,
+            drain=world.drain,
+            metrics=NullDeliveryMetrics(),
+            limits=limits,
+        )
         self.shown: list[Snapshot] = []
         """What the last call of `all` was shown so far."""
         self._polling = asyncio.create_task(self.hub.run(world.drain))
@@ -202,7 +208,9 @@ async def test_one_query_serves_all_followers_of_a_replica(world: CatalogWorld, 
 
 
 async def test_followers_that_come_at_once_are_shown_the_same_object_of_one_read(world: CatalogWorld) -> None:
-    follow = WatchSync(hub=SyncHub(world.syncs), drain=world.drain, limits=WatchLimits())
+    follow = WatchSync(
+        hub=SyncHub(world.syncs), drain=world.drain, metrics=NullDeliveryMetrics(), limits=WatchLimits()
+    )
     created = await world.create_sync()
     reads: list[UUID] = []
     original = world.syncs.get
@@ -224,7 +232,12 @@ async def test_a_revision_that_another_replica_has_shown_already_is_looked_up(
 ) -> None:
     created = await world.create_sync()
     hub = SyncHub(world.syncs, poll_interval=timedelta(hours=1))
-    follow = WatchSync(hub=hub, drain=world.drain, limits=QUICK)
+    follow = WatchSync(
+        hub=hub,
+        drain=world.drain,
+        metrics=NullDeliveryMetrics(),
+        limits=QUICK,
+    )
     async with aclosing(follow(created.sync_id, 0)) as before:
         await anext(before)
         await run_slowly(world, MemorySource([product("1")]))

@@ -205,8 +205,8 @@ class TestRates:
         assert failure.is_transient
         assert failure.retry_after is not None
         assert failure.retry_after > timedelta(minutes=10)
-        labels = {"method": UNARY, "limit": "client"}
-        assert registry.get_sample_value("grpc_calls_refused_total", labels) == 1
+        labels = {"grpc_method": UNARY.removeprefix("/"), "limit": "client"}
+        assert registry.get_sample_value("grpc_server_calls_refused_total", labels) == 1
         assert '"limit": "client"' in logged.text
 
 

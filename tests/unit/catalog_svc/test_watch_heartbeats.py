@@ -16,6 +16,7 @@ from catalogsync_common.drain import Drain
 from catalog_svc.domain.errors import StorageUnavailable, SyncNotFound
 from catalog_svc.domain.shop import ShopKey
 from catalog_svc.domain.sync import StartSyncCommand, Sync, SyncMode, SyncState
+from catalog_svc.metrics import NullDeliveryMetrics
 from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.sync_hub import SyncHub
 from catalog_svc.usecases.watch_pacing import WatchLimits
@@ -74,7 +75,13 @@ async def replica(catalog: MemoryCatalog) -> AsyncIterator[Replica]:
     link, drain = BreakableLink(catalog), Drain()
     syncs = MemorySyncs(link)
     hub = SyncHub(syncs)
-    follow = WatchSync(hub=hub, drain=drain, limits=WatchLimits(), monotonic=asyncio.get_running_loop().time)
+    follow = WatchSync(
+        hub=hub,
+        drain=drain,
+        metrics=NullDeliveryMetrics(),
+        limits=WatchLimits(),
+        monotonic=asyncio.get_running_loop().time,
+    )
     polling = asyncio.create_task(hub.run(drain))
     try:
         yield Replica(link, hub, follow, drain)

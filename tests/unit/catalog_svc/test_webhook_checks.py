@@ -16,7 +16,7 @@ from catalogsync_common.failure import Failure, InvalidRequest
 
 from catalog_svc.domain.errors import ConnectorUnavailable, SourceFailed, StorageCause, StorageUnavailable
 from catalog_svc.domain.shop import Shop, ShopKey, ShopRef
-from catalog_svc.domain.webhook_health import EnsuredWebhooks
+from catalog_svc.domain.webhook_health import EnsuredWebhooks, WebhookCheckOutcome
 from catalog_svc.usecases.webhook_checks import WebhookChecks
 from tests.fakes.exclusive_right import Right
 from tests.fakes.known_platforms import SHOPIFY, WOOCOMMERCE, KnownPlatforms
@@ -103,8 +103,8 @@ class ShopsWithWebhooks:
             raise self.failing.pop(shop.domain)
         return EnsuredWebhooks(active=3, inactive=0, repaired=len(self.calls[shop.domain]) == 1)
 
-    def webhooks_checked(self, platform: str, outcome: str) -> None:
-        self.outcomes.append(outcome)
+    def webhooks_checked(self, outcome: WebhookCheckOutcome) -> None:
+        self.outcomes.append(outcome.value)
 
 
 @dataclass(slots=True)
