@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @click.group()
 def context() -> None:
-    """Manage contexts: the addresses of several installations.
+    """Manage contexts, which name installations.
 
     A context is a name for addresses and files of credentials. The current context applies to each command;
     --context NAME or CATALOGSYNC_CONTEXT chooses another one. Options and other environment variables override it.

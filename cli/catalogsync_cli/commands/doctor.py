@@ -31,9 +31,10 @@ _STYLES: Final = {Outcome.OK: "green", Outcome.WARNING: "yellow", Outcome.FAILED
 @click.argument("shops", type=SHOP, nargs=-1, metavar="[SHOP]...")
 @command_options
 def doctor(shops: tuple[ShopName, ...]) -> ExitCode:
-    """Check settings, connections, certificates, tokens, clocks, the database, and the credentials of SHOPs.
+    """Check an installation and say what is wrong.
 
-    Prints one line per check, with what to do about what is wrong, and ends with code 1 if a check failed.
+    Checks settings, connections, certificates, tokens, clocks, the database, and the credentials of SHOPs. Prints
+    one line per check, with what to do about what is wrong, and ends with code 1 if a check failed.
 
     Run it on the machine of a service, in the directory and with the environment of the service: then it checks
     its settings and the database as well, as `python -m catalog_svc doctor` and `python -m connector_svc doctor`

@@ -71,11 +71,12 @@ def import_credentials(
     check: bool,
     dry_run: bool,
 ) -> ExitCode:
-    """Import credentials of shops from EXPORT, a file of an older installation, or - for standard input.
+    """Import the credentials of an older installation.
 
-    EXPORT is a CSV with a header, JSON, or variables. A record has platform, domain, and the keys of the platform:
-    access_token (shopify, bigcommerce), consumer_key and consumer_secret (woocommerce), feed_secret (feed), and
-    webhook_secrets. Unless all records are valid, nothing is written. Values are never printed.
+    EXPORT is a file, or - for standard input: a CSV with a header, JSON, or variables. A record has platform,
+    domain, and the keys of the platform: access_token (shopify, bigcommerce), consumer_key and consumer_secret
+    (woocommerce), feed_secret (feed), and webhook_secrets.
+    Unless all records are valid, nothing is written. Values are never printed.
 
     The file is replaced at once, with mode 0600; what is in it stays, comments as well.
     """

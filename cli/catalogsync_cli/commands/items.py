@@ -116,7 +116,10 @@ async def _items(request: ListItemsRequest, limit: int, options: Options) -> Exi
 @click.argument("item_id", metavar="ID")
 @command_options
 def item(shop: ShopName, item_id: str) -> ExitCode:
-    """Show one item of SHOP by its platform ID, deleted or not."""
+    """Show one item of SHOP by its platform ID.
+
+    Also a deleted one.
+    """
     return run(_item(shop, item_id, current_options()), current_options())
 
 

@@ -51,7 +51,10 @@ async def _products(request: ListProductsRequest, limit: int, options: Options) 
 @click.argument("product_id", metavar="ID")
 @command_options
 def product(shop: ShopName, product_id: str) -> ExitCode:
-    """Show one product of SHOP with its items, deleted or not."""
+    """Show one product of SHOP with its items.
+
+    Also a deleted one, and deleted items.
+    """
     return run(_product(shop, product_id, current_options()), current_options())
 
 

@@ -39,8 +39,9 @@ _NO_SYNCS: Final = "No sync is active."
 @click.option("--merchant", default="", metavar="ID", help="Show only syncs of shops of this merchant.")
 @command_options
 def top(merchant: str) -> ExitCode:
-    """Show the active syncs of all shops: progress, items per second, time left, and what each waits for.
+    """Show the active syncs of all shops.
 
+    Of each: progress, items per second, time left, and what it waits for.
     On a terminal the table is refreshed in place until q or Ctrl-C; otherwise it is printed once.
     """
     return run(_top(merchant, current_options()), current_options())

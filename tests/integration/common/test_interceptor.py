@@ -216,7 +216,7 @@ async def test_the_deadline_reaches_the_handler_and_the_log(serve: Serve, logged
             if started.is_set():
                 await ended.wait()
                 await until(lambda: '"DEADLINE_EXCEEDED"' in logged.text or '"CANCELLED"' in logged.text)
-            seconds *= 2
+            seconds = min(2 * seconds, 2)
     assert started.is_set()
 
 
