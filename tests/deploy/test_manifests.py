@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from catalogsync_common.settings import ListenAddress
 from catalogsync_common.ssrf_guard import is_public
 
@@ -173,17 +174,22 @@ def test_the_small_overlay_has_one_replica_of_each_and_nothing_that_hinders_a_dr
     assert of_kind("small", "PodDisruptionBudget") == {}
 
 
-def test_the_autoscaler_follows_a_metric_that_catalog_svc_has() -> None:
+def test_the_autoscaler_follows_the_documented_rule_on_a_metric_that_catalog_svc_has() -> None:
     from prometheus_client import CollectorRegistry
 
     from catalog_svc.metrics import CatalogMetrics
 
     registry = CollectorRegistry()
     CatalogMetrics(registry)
-    names = {family.name for family in registry.collect()}
+    page = (ROOT / "docs" / "operations" / "deploy.md").read_text()
+    (block,) = re.findall(r"```yaml\n(externalRules:.*?)```", page, re.DOTALL)
+    (rule,) = yaml.safe_load(block)["externalRules"]
+    series = rule["seriesQuery"].partition("{")[0]
+    assert series in {family.name for family in registry.collect()}
+    assert f"({series}{{" in rule["metricsQuery"]
     (scaler,) = of_kind("production", "HorizontalPodAutoscaler").values()
     (metric,) = scaler["spec"]["metrics"]
-    assert metric["external"]["metric"]["name"] in names
+    assert metric["external"]["metric"]["name"] == rule["name"]["as"]
 
 
 @pytest.mark.parametrize("name", OVERLAYS)

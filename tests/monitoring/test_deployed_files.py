@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from grafana_foundation_sdk.models.dashboard import Dashboard
@@ -25,6 +26,8 @@ ALERTS_PAGE = (ROOT / "docs" / "operations" / "alerts.md").read_text()
 BFF = (ROOT / "docs" / "bff.md").read_text()
 METRICS = exported_metrics()
 SERIES = frozenset().union(*(metric.series for metric in METRICS.values()))
+NO_METRICS = frozenset[str]()
+"""Names in the documents that have the form of a metric: columns and messages."""
 BOUNDED_LABELS = {
     "analyzer": "of at most 50 analyzers; workers are services of the operator",
     "grpc_method": "methods of the contracts",
@@ -70,6 +73,17 @@ def documented() -> dict[str, frozenset[str]]:
 
 def test_the_documentation_lists_every_metric_with_its_labels_and_no_other_one() -> None:
     assert documented() == {metric.name: metric.labels for metric in METRICS.values()}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.name)
+def test_a_page_names_no_metric_that_does_not_exist(page: Path) -> None:
+    """A metric is a name in code with a suffix of metrics, or within an expression of PromQL."""
+    named = {
+        name
+        for name in re.findall(r"\b(?:catalog|connector|bff|grpc)_[a-z0-9_]+", page.read_text())
+        if re.search(r"_(total|seconds|bytes|count|bucket)$", name) or f"{name}{{" in page.read_text()
+    }
+    assert named - SERIES - METRICS.keys() - NO_METRICS == set()
 
 
 def test_labels_have_bounded_sets_of_values() -> None:
