@@ -15,6 +15,7 @@ from catalogsync_common.ssrf_guard import is_public
 
 from tests.deploy.deployed import OVERLAYS, ROOT, SERVERS, deployed, overlay
 from tests.deploy.kustomize import Manifest, containers_of, pod_of
+from tests.monitoring.exported_metrics import exported_metrics
 
 NAME = "app.kubernetes.io/name"
 PREFIXES = {"catalog": "CATALOG", "connector": "CONNECTOR", "bff": "BFF"}
@@ -175,17 +176,11 @@ def test_the_small_overlay_has_one_replica_of_each_and_nothing_that_hinders_a_dr
 
 
 def test_the_autoscaler_follows_the_documented_rule_on_a_metric_that_catalog_svc_has() -> None:
-    from prometheus_client import CollectorRegistry
-
-    from catalog_svc.metrics import CatalogMetrics
-
-    registry = CollectorRegistry()
-    CatalogMetrics(registry)
     page = (ROOT / "docs" / "operations" / "deploy.md").read_text()
     (block,) = re.findall(r"```yaml\n(externalRules:.*?)```", page, re.DOTALL)
     (rule,) = yaml.safe_load(block)["externalRules"]
     series = rule["seriesQuery"].partition("{")[0]
-    assert series in {family.name for family in registry.collect()}
+    assert series in exported_metrics()
     assert f"({series}{{" in rule["metricsQuery"]
     (scaler,) = of_kind("production", "HorizontalPodAutoscaler").values()
     (metric,) = scaler["spec"]["metrics"]
