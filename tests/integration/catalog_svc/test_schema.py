@@ -157,7 +157,7 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
         await user.execute(text("SET idle_in_transaction_session_timeout = 0"))
         await user.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
-            await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
+            await migrate(engine, table_lock_budget=timedelta(milliseconds=100), blocked_timeout=timedelta())
         await user.rollback()
     assert await migrate(engine) == "0019"
     await engine.dispose()
