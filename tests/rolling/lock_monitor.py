@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -19,56 +19,57 @@ _SETTINGS: Final = ("log_lock_waits = on", "deadlock_timeout = '1s'")
 # Not those of CREATE INDEX CONCURRENTLY for "virtual transaction": they block nobody.
 _LOGGED: Final = re.compile(r"still waiting for (\w+ on (relation|transaction|tuple)\b.*) after ([\d.]+) ms")
 _WAITING: Final = """
-    SELECT l.locktype, l.mode, coalesce(l.relation::regclass::text, '') AS relation, left(a.query, 80) AS query,
-           EXTRACT(epoch FROM clock_timestamp() - l.waitstart)::float8 AS seconds
-    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-    WHERE NOT l.granted AND l.waitstart IS NOT NULL AND l.locktype <> 'virtualxid'"""
+    SELECT locktype, EXTRACT(epoch FROM clock_timestamp() - waitstart)::float8 AS seconds FROM pg_locks
+    WHERE NOT granted AND waitstart IS NOT NULL AND locktype <> 'virtualxid'"""
 
 
-@dataclass(kw_only=True)
-class LockWaits:
-    """Waits for locks during an observation."""
+class LockMonitor:
+    """The waits for locks since it was created."""
 
-    tables: list[str] = field(default_factory=list)
-    """Waits of more than a second for the lock of a table, as logged by the server."""
-    rows: list[str] = field(default_factory=list)
-    """The same for the locks of rows: for transactions that have written them."""
-    longest: dict[str, float] = field(default_factory=dict)
-    """Seconds of the longest wait that a sample found, by kind of lock."""
-    samples: int = 0
+    def __init__(self, log: Path) -> None:
+        self.samples = 0
+        self.longest: dict[str, float] = {}
+        """Seconds of the longest wait that a sample found, by kind of lock."""
+        self._log = log
+        self._begin = log.stat().st_size
+
+    @property
+    def table_waits(self) -> list[str]:
+        """Waits of more than a second for the lock of a table, as logged by the server so far."""
+        return [text for kind, text in self._logged() if kind == "relation"]
+
+    @property
+    def row_waits(self) -> list[str]:
+        """The same for locks of rows: for transactions that have written them."""
+        return [text for kind, text in self._logged() if kind != "relation"]
+
+    async def sample(self, connection: asyncpg.Connection) -> None:
+        """Sample the waits until cancelled."""
+        while True:
+            for row in await connection.fetch(_WAITING):
+                self.longest[row["locktype"]] = max(self.longest.get(row["locktype"], 0.0), row["seconds"])
+            self.samples += 1
+            await asyncio.sleep(_SAMPLE_INTERVAL_SECONDS)
+
+    def _logged(self) -> list[tuple[str, str]]:
+        text = self._log.read_bytes()[self._begin :].decode("utf-8", "replace")
+        return [(kind, f"{what} after {milliseconds} ms") for what, kind, milliseconds in _LOGGED.findall(text)]
 
 
 @asynccontextmanager
-async def watching_locks(postgres: Postgres) -> AsyncIterator[LockWaits]:
-    """Observe the server until the block ends; the log is read at its end."""
+async def watching_locks(postgres: Postgres) -> AsyncIterator[LockMonitor]:
+    """Observe the server until the block ends."""
     connection = await postgres.connect()
-    waits = LockWaits()
     try:
         for setting in _SETTINGS:
             await connection.execute(f"ALTER SYSTEM SET {setting}")
         await connection.execute("SELECT pg_reload_conf()")
-        begin = postgres.log.stat().st_size
-        sampling = asyncio.create_task(_sample(connection, waits))
+        monitor = LockMonitor(postgres.log)
+        sampling = asyncio.create_task(monitor.sample(connection))
         try:
-            yield waits
+            yield monitor
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
-            _read_log(postgres, begin, waits)
     finally:
         await connection.close()
-
-
-async def _sample(connection: asyncpg.Connection, waits: LockWaits) -> None:
-    while True:
-        for row in await connection.fetch(_WAITING):
-            kind = row["locktype"]
-            waits.longest[kind] = max(waits.longest.get(kind, 0.0), row["seconds"])
-        waits.samples += 1
-        await asyncio.sleep(_SAMPLE_INTERVAL_SECONDS)
-
-
-def _read_log(postgres: Postgres, begin: int, waits: LockWaits) -> None:
-    text = postgres.log.read_bytes()[begin:].decode("utf-8", "replace")
-    for what, kind, milliseconds in _LOGGED.findall(text):
-        (waits.tables if kind == "relation" else waits.rows).append(f"{what} after {milliseconds} ms")

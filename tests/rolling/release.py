@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,16 @@ _INDEX: Final = """
         op.execute("CREATE INDEX CONCURRENTLY item_of_newer_release ON item (shop_id, of_newer_release)")
 """
 _VALIDATION: Final = '    op.execute("ALTER TABLE item VALIDATE CONSTRAINT of_newer_release")\n'
+UNLIMITED_WAIT: Final = """
+    op.execute(
+        "DO $$ BEGIN SET LOCAL lock_timeout = 0; ALTER TABLE item ADD COLUMN waits_without_limit text; END $$"
+    )
+"""
+"""A migration as nobody may make it: whoever uses the table waits behind it until it has its lock."""
+REWRITE: Final = """
+    op.execute("ALTER TABLE item ADD COLUMN rewritten text DEFAULT CAST(pg_sleep(0.02) AS text)")
+"""
+"""Another one: it writes the whole table again while nobody can use it. The sleep stands for a large table."""
 EXPANSION: Final = (_COLUMNS, _TABLE_AND_CHECK, _INDEX, _VALIDATION)
 """The bodies of the migrations, each of which needs locks of another kind."""
 
@@ -62,11 +73,16 @@ class Release:
 PRESENT: Final = Release(name="this checkout", directory=ROOT)
 
 
-def newer_release(directory: Path) -> Release:
-    """Return this checkout's catalog_svc with further migrations, in a directory of its own."""
+def newer_release(directory: Path, migrations: Sequence[str] = EXPANSION) -> Release:
+    """Return this checkout's catalog_svc with further migrations, in a directory of its own.
+
+    Args:
+        directory: Where the code is written.
+        migrations: The bodies of their functions `upgrade`.
+    """
     shutil.copytree(ROOT / "catalog_svc", directory / "catalog_svc", ignore=shutil.ignore_patterns("__pycache__"))
     last = PRESENT.head
-    for body in EXPANSION:
+    for body in migrations:
         revision = f"{int(last) + 1:04d}"
         file = directory / _VERSIONS / f"{revision}_of_newer_release.py"
         file.write_text(_MIGRATION.format(revision=revision, down_revision=last) + body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import asyncpg
 from tests.chaos import oracle
 from tests.chaos.replicas import connected
 from tests.rolling.load import End, Load
-from tests.rolling.lock_monitor import LockWaits, watching_locks
+from tests.rolling.lock_monitor import LockMonitor, watching_locks
 from tests.rolling.release import MigrateProcess, Release
 from tests.rolling.system import RollingConfig, RollingSystem, rolling_system
 from tests.waiting import until
@@ -38,7 +38,11 @@ class Report:
     """Items in the tables that equal those of the shops."""
     retried_migrations: int = 0
     """How often `migrate` gave a lock up and tried again."""
-    locks: LockWaits = field(default_factory=LockWaits)
+    lock_samples: int = 0
+    longest_lock_waits: dict[str, float] = field(default_factory=dict)
+    """Seconds, by kind of lock, as found by the samples."""
+    row_waits: list[str] = field(default_factory=list)
+    """Waits of more than a second for locks of rows; those for tables are violations."""
 
     def as_json(self) -> str:
         """Return the report as one line of JSON."""
@@ -50,10 +54,9 @@ class Report:
                 "items": self.items,
                 "ends": ends,
                 "migrate_retries": self.retried_migrations,
-                "lock_samples": self.locks.samples,
-                "longest_lock_wait_seconds": {kind: round(s, 3) for kind, s in self.locks.longest.items()},
-                "table_waits_over_a_second": self.locks.tables,
-                "row_waits_over_a_second": len(self.locks.rows),
+                "lock_samples": self.lock_samples,
+                "longest_lock_wait_seconds": {kind: round(s, 3) for kind, s in self.longest_lock_waits.items()},
+                "row_waits_over_a_second": self.row_waits,
                 "violations": self.violations,
             }
         )
@@ -80,7 +83,7 @@ async def upgrade_and_back(directory: Path, config: RollingConfig, old: Release,
         violations = load.observations.violations
         async with load.running():
             await load.wait_for_progress()
-            retries = await _migrate(system, new)
+            retries = await _migrate(system, new, locks)
             await load.wait_for_progress()
             for release in (new, old):
                 for instance in system.catalogs:
@@ -88,25 +91,46 @@ async def upgrade_and_back(directory: Path, config: RollingConfig, old: Release,
                     violations += [problem] if problem else []
                     await load.wait_for_progress()
         report = await _report(system, load)
-    report.retried_migrations, report.locks = retries, locks
-    report.violations += [f"waited for a table: {wait}" for wait in locks.tables]
+        report.retried_migrations = retries
+        report.lock_samples, report.longest_lock_waits = locks.samples, locks.longest
+        report.row_waits = locks.row_waits
+        report.violations += [f"waited for a table: {wait}" for wait in locks.table_waits]
     return report
 
 
-async def _migrate(system: RollingSystem, release: Release) -> int:
-    """Migrate while a long transaction reads a table; it ends once `migrate` has given way to it.
+async def table_waits_of_migrations(
+    directory: Path, config: RollingConfig, releases: Sequence[Release]
+) -> list[int]:
+    """Return how many waits for tables of more than a second the migration to each release causes, under load."""
+    async with rolling_system(directory, config) as system, watching_locks(system.postgres) as locks:
+        load = Load(system.target, system.store)
+        counts: list[int] = []
+        async with load.running():
+            await load.wait_for_progress()
+            for release in releases:
+                await _migrate(system, release, locks)
+                counts.append(len(locks.table_waits) - sum(counts))
+    return counts
+
+
+async def _migrate(system: RollingSystem, release: Release, locks: LockMonitor) -> int:
+    """Migrate while a long transaction reads a table.
+
+    The transaction ends once `migrate` has given way to it twice, or somebody has waited for too long.
 
     Returns:
         How often it gave way.
     """
-    migration = MigrateProcess(release, system.postgres, system.directory / "migrate.log")
+    migration = MigrateProcess(release, system.postgres, system.directory / f"migrate-{release.head}.log")
+    waits = len(locks.table_waits)
     try:
-        async with connected(system.postgres) as reader:
-            async with reading(reader):
-                await migration.start()
-                await until(lambda: migration.retries >= 2 or migration.ended, seconds=180)
-            async with asyncio.timeout(180):
-                await migration.wait()
+        async with connected(system.postgres) as reader, reading(reader):
+            await migration.start()
+            await until(
+                lambda: migration.retries >= 2 or migration.ended or len(locks.table_waits) > waits, seconds=180
+            )
+        async with asyncio.timeout(180):
+            await migration.wait()
         return migration.retries
     finally:
         await migration.kill()
