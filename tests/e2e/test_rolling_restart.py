@@ -5,6 +5,7 @@ Small forms of `make rolling-restart` and `make rolling-upgrade`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,8 @@ async def test_an_upgrade_with_a_migration_and_the_way_back_fail_nothing_and_blo
     with open_directory("rolling") as directory:
         new = newer_release(directory / "newer")
         assert int(new.head) == int(PRESENT.head) + len(EXPANSION)
-        report = await upgrade_and_back(directory, _SMALL, PRESENT, new)
+        config = replace(_SMALL, catalog_count=2, connector_count=1)
+        report = await upgrade_and_back(directory, config, PRESENT, new)
     check_clients(report)
     assert report.retried_migrations >= 2
     assert report.lock_samples > 0
@@ -67,10 +69,7 @@ async def test_an_upgrade_with_a_migration_and_the_way_back_fail_nothing_and_blo
 @pytest.mark.timeout(600)
 async def test_migrations_that_block_the_users_of_a_table_are_found() -> None:
     """The negative control of the test above."""
-    config = RollingConfig(
-        catalog_count=1, connector_count=1, running_syncs=2, shop_count=4, products_per_shop=40,
-        store_latency_seconds=0.2,
-    )  # fmt: skip
+    config = replace(_SMALL, catalog_count=1, connector_count=1, running_syncs=2, shop_count=4)
     bad = (REWRITE, UNLIMITED_WAIT)
     with open_directory("rolling") as directory:
         releases = [newer_release(_named(directory, count), bad[:count]) for count in (1, 2)]
