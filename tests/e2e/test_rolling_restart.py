@@ -24,14 +24,17 @@ _EXPECTED_ENDS = {
     ("unary call without retries", "OK", ""),
 }
 _RETRYABLE_ENDS = {
-    # A call that reaches a replica just when it begins to drain, or a connection that the replica closes.
-    ("WatchSync", "UNAVAILABLE", "SERVER_DRAINING"),
-    ("WatchSync", "UNAVAILABLE", ""),
-    ("WatchChanges", "UNAVAILABLE", "SERVER_DRAINING"),
-    ("WatchChanges", "UNAVAILABLE", ""),
-    ("unary call without retries", "UNAVAILABLE", "SERVER_DRAINING"),
-    ("unary call without retries", "UNAVAILABLE", ""),
+    (method, code, reason)
+    for method in ("WatchSync", "WatchChanges", "unary call without retries")
+    for code, reason in (
+        # The call reached a replica that had just begun to drain.
+        ("UNAVAILABLE", "SERVER_DRAINING"),
+        # The replica closed the connection, or ended a call that it had not begun.
+        ("UNAVAILABLE", ""),
+        ("CANCELLED", ""),
+    )
 }
+"""What a client without retries may see besides, at the moment when a replica stops."""
 
 
 def check_clients(report: Report) -> None:

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("experiment", choices=("restart", "upgrade"))
     parser.add_argument("--syncs", type=int, default=100, help="syncs that run whenever a process is replaced")
     parser.add_argument("--products", type=int, default=120, help="of each shop")
-    parser.add_argument("--latency", type=float, default=2.0, help="seconds added to each reply of a shop")
+    parser.add_argument("--latency", type=float, default=5.0, help="seconds added to each reply of a shop")
     parser.add_argument(
         "--old",
         help="upgrade from this commit to this checkout; `last`: the newest one with an older schema. Without it,"
