@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +60,13 @@ class Installation:
         return "ipv4:" + ",".join(instance.address for instance in self.catalogs)
 
     async def run(
-        self, command: str, *, code: int = 0, answer: str = "", directory: Path = ROOT, **settings: str
+        self,
+        command: str,
+        *,
+        code: int = 0,
+        answer: str = "",
+        directory: Path = ROOT,
+        settings: Mapping[str, str] | None = None,
     ) -> str:
         """Run a command with bash and return what it prints.
 
@@ -77,7 +83,7 @@ class Installation:
         programs = f"{Path(sys.executable).parent}{os.pathsep}{binaries()}{os.pathsep}{os.environ['PATH']}"
         addresses = {"CATALOGSYNC_CATALOG": self.target, "CATALOGSYNC_CONNECTOR": self.connector.address}
         config = {"CATALOGSYNC_CONFIG": str(self.directory / "cli.toml"), "PATH": programs}
-        environment = process_environment(clean_environment(), {**addresses, **config, **settings})
+        environment = process_environment(clean_environment(), {**addresses, **config, **(settings or {})})
         process = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", command),
             cwd=directory,

@@ -86,7 +86,7 @@ class Day:
             "CATALOG_DATABASE_URL": self._system.url(OWNER, self._database),
             "CATALOG_SERVICE_ROLE": SERVICE,
         }
-        printed = await self._system.run(MIGRATE, directory=release.directory, **settings)
+        printed = await self._system.run(MIGRATE, directory=release.directory, settings=settings)
         assert release.head in printed
 
     async def diagnose(self) -> None:

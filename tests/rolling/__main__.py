@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.conftest import open_directory
@@ -27,7 +28,7 @@ def main() -> int:
         products_per_shop=options.products,
         store_latency_seconds=options.latency,
     )
-    with open_directory("rolling") as directory:
+    with nullcontext(options.directory) if options.directory else open_directory("rolling") as directory:
         report = asyncio.run(_run(options, directory, config))
     print(report.as_json())
     return 1 if report.violations else 0
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--syncs", type=int, default=100, help="syncs that run whenever a process is replaced")
     parser.add_argument("--products", type=int, default=120, help="of each shop")
     parser.add_argument("--latency", type=float, default=5.0, help="seconds added to each reply of a shop")
+    parser.add_argument("--directory", type=Path, help="an empty directory for all files, which are kept")
     parser.add_argument(
         "--old",
         help="upgrade from this commit to this checkout; `last`: the newest one with an older schema. Without it,"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from importlib.resources import files
 from random import Random
@@ -56,11 +56,11 @@ class Observations:
         self.changes = 0
         """Messages with items that the follower has received."""
 
-    def count_error(self, method: str, failure: ReceivedFailure) -> None:
+    def count_error(self, method: str, failure: ReceivedFailure, details: str = "") -> None:
         """Count a failed call; only transient errors are allowed."""
         self.ends[method, failure.code.name, failure.reason] += 1
         if not failure.is_transient:
-            self.violations.append(f"{method}: {failure.code.name} {failure.reason}: {failure.message}")
+            self.violations.append(f"{method}: {failure.code.name} {failure.reason}: {failure.message} {details}")
 
 
 class Copy:
@@ -217,21 +217,18 @@ class Load:
         counts: dict[str, int] = {}
         while True:
             for shop in self._shops.values():
-                calls: Sequence[Callable[[], Awaitable[object]]] = (
-                    lambda shop=shop: self._check_count(stub, shop, counts),
-                    lambda shop=shop: stub.ListItems(
-                        pb.ListItemsRequest(shop=shop, page_size=10), timeout=_CALL_TIMEOUT_SECONDS
-                    ),
-                )
-                for call in calls:
-                    await self._read_once(kind, call)
-                    await asyncio.sleep(_READ_INTERVAL_SECONDS)
+                await self._read_once(kind, self._check_count(stub, shop, counts))
+                await asyncio.sleep(_READ_INTERVAL_SECONDS)
+                page = pb.ListItemsRequest(shop=shop, page_size=10)
+                await self._read_once(kind, stub.ListItems(page, timeout=_CALL_TIMEOUT_SECONDS))
+                await asyncio.sleep(_READ_INTERVAL_SECONDS)
 
-    async def _read_once(self, kind: str, call: Callable[[], Awaitable[object]]) -> None:
+    async def _read_once(self, kind: str, call: Awaitable[object]) -> None:
         try:
-            await call()
+            await call
         except grpc.aio.AioRpcError as error:
-            self.observations.count_error(f"unary call {kind}", read_failure_now(error))
+            failure = read_failure_now(error)
+            self.observations.count_error(f"unary call {kind}", failure, error.debug_error_string() or "")
         else:
             self.observations.ends[f"unary call {kind}", "OK", ""] += 1
             self.observations.reads[kind] += 1

@@ -10,10 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
-from catalogsync.catalog.v1.catalog_service_pb2_grpc import (
-    CatalogServiceServicer,
-    add_CatalogServiceServicer_to_server,
-)
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from catalogsync_client import (
     BlockingCatalogClient,
     CatalogClient,
@@ -54,21 +51,22 @@ async def test_a_start_that_is_repeated_has_one_request_id(catalog: FakeCatalog,
     assert len(catalog.syncs) == 1
 
 
-class ShutsDown(CatalogServiceServicer):
-    """Cancels the first call of each method, as gRPC does with calls that a server has not begun when it stops."""
+class ShutsDown(FakeCatalog):
+    """Cancels the first call of two methods, as gRPC does with calls that a server has not begun when it stops."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: Counter[str] = Counter()
 
     async def GetSync(self, request: pb.GetSyncRequest, context: Any) -> pb.GetSyncResponse:
-        await self._count("GetSync", context)
-        return pb.GetSyncResponse(sync=pb.Sync(sync_id=request.sync_id))
+        await self._cancel_first("GetSync", context)
+        return await super().GetSync(request, context)
 
     async def StartSync(self, request: pb.StartSyncRequest, context: Any) -> pb.StartSyncResponse:
-        await self._count("StartSync", context)
-        return pb.StartSyncResponse(sync=pb.Sync(sync_id="1"))
+        await self._cancel_first("StartSync", context)
+        return await super().StartSync(request, context)
 
-    async def _count(self, method: str, context: Any) -> None:
+    async def _cancel_first(self, method: str, context: Any) -> None:
         self.calls[method] += 1
         if self.calls[method] == 1:
             await context.abort(grpc.StatusCode.CANCELLED, "")
@@ -82,8 +80,8 @@ async def test_a_call_that_a_stopping_server_cancels_is_repeated() -> None:
     await server.start()
     try:
         async with CatalogClient(f"127.0.0.1:{port}") as client:
-            assert (await client.get_sync("7")).sync_id == "7"
-            assert (await client.start_sync(NAME)).sync_id == "1"
+            sync = await client.start_sync(NAME)
+            assert await client.get_sync(sync.sync_id) == sync
     finally:
         await server.stop(None)
     assert servicer.calls == {"GetSync": 2, "StartSync": 2}
