@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from tests.conftest import open_directory
-from tests.rolling.release import PRESENT, commit_before_last_migration, newer_release, older_release
+from tests.rolling.release import PRESENT, last_commit_with_older_schema, newer_release, older_release
 from tests.rolling.run import Report, rolling_restart, upgrade_and_back
 from tests.rolling.system import RollingConfig
 
@@ -38,7 +38,7 @@ def main() -> int:
 async def _run(options: argparse.Namespace, directory: Path, config: RollingConfig) -> Report:
     if options.experiment == "restart":
         return await rolling_restart(directory, config)
-    commit = commit_before_last_migration() if options.old == "last" else options.old
+    commit = last_commit_with_older_schema() if options.old == "last" else options.old
     if commit is None:
         old, new = PRESENT, newer_release(directory / "newer")
     else:

@@ -98,11 +98,22 @@ def older_release(directory: Path, commit: str) -> Release:
     return Release(name=commit, directory=directory)
 
 
-def commit_before_last_migration() -> str | None:
-    """Return the newest commit whose schema is older than that of this checkout; None: the history has none."""
-    added = _git("log", "--format=%H", "--diff-filter=A", "--", f"{_VERSIONS}/{PRESENT.head}*").split()
-    parents = _git("log", "-1", "--format=%P", added[-1]).split() if added else []
-    return parents[0] if parents else None
+def last_commit_with_older_schema() -> str | None:
+    """Return the newest commit that lacks migrations of HEAD and has the others as they are; None: there is none.
+
+    Migrations may be edited as long as they are in no release: a database of such a commit cannot be migrated.
+    """
+    present = _migrations("HEAD")
+    for commit in _git("rev-list", "HEAD", "--", _VERSIONS).split():
+        for parent in _git("log", "-1", "--format=%P", commit).split():
+            if _migrations(parent) < present:
+                return parent
+    return None
+
+
+def _migrations(commit: str) -> set[str]:
+    """Return name and hash of each migration of a commit."""
+    return set(_git("ls-tree", "-r", commit, "--", _VERSIONS).splitlines())
 
 
 def _git(*arguments: str) -> str:
