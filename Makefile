@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror rolling-restart rolling-upgrade fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror rolling-restart rolling-upgrade fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -45,6 +45,11 @@ test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that 
 
 test-pgbouncer: $(BIN)/.synced ## Run the tests of the catalog's database through PgBouncer; without it they are skipped
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --pgbouncer \
+	  tests/integration/catalog_svc tests/contract/catalog_stores
+
+test-citus: $(BIN)/.synced ## Run the tests of the catalog's database on the Citus whose coordinator is URL=postgresql://...
+	@test -n '$(URL)' || { echo 'URL is missing: the coordinator of a Citus cluster; see docs/scaling.md'; exit 2; }
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --citus '$(URL)' \
 	  tests/integration/catalog_svc tests/contract/catalog_stores
 
 test-compatibility: $(BIN)/.synced ## Run the smoke tests of the last release on the schema of this checkout

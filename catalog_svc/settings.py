@@ -12,7 +12,7 @@ from pydantic_settings import SettingsConfigDict
 
 
 class CatalogSettings(ServiceSettings):
-    """Settings of one replica, as listed in docs/operations.md."""
+    """Settings of one replica, as listed in docs/operations/settings.md."""
 
     model_config = SettingsConfigDict(env_prefix="CATALOG_", env_ignore_empty=True)
 

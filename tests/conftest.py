@@ -21,6 +21,7 @@ from catalog_svc.storage.embedded import SERVICE_ROLE, embedded_postgres, servic
 from catalog_svc.storage.engine import open_engine
 from catalog_svc.storage.pooler import POOLER_ARGUMENTS, ROLE_SETTINGS
 from catalog_svc.storage.schema import migrate
+from tests.citus import OTHER_TESTS, citus_database
 from tests.pgbouncer import find_pgbouncer, is_pooled, run_pgbouncer
 
 SERVER_URL: Final = "CATALOGSYNC_TEST_SERVER_URL"
@@ -39,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="reach the databases of the tests through a PgBouncer (transaction mode)",
     )
+    parser.addoption(
+        "--citus",
+        metavar="URL",
+        help="create the databases of the tests on this Citus: a database of its coordinator, as a superuser",
+    )
 
 
 def pytest_configure() -> None:
@@ -51,8 +57,15 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run the tests that are marked as long first; with --pgbouncer, skip those that need a session."""
+    """Run the tests that are marked as long first; with --pgbouncer, skip those that need a session.
+
+    With --citus, skip those of one PostgreSQL.
+    """
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    if config.getoption("citus"):
+        for item in items:
+            if any(name in item.nodeid for name in OTHER_TESTS):
+                item.add_marker(pytest.mark.skip(reason="about one PostgreSQL, not Citus"))
     if not config.getoption("pgbouncer"):
         return
     installed = find_pgbouncer() is not None
@@ -135,13 +148,27 @@ async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def direct_database_url(postgres_url: str) -> AsyncIterator[str]:
-    """Yield the URL of a new database with the current schema, with the role of the service.
-
-    It never leads through PgBouncer.
-    """
+async def copied_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """Yield the URL of a new database on the server of this test run, as the superuser."""
     async with copied_database(postgres_url) as url:
-        yield service_url(url)
+        yield url
+
+
+@pytest.fixture
+async def citus_database_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """Yield the URL of a new database on the Citus of --citus, as the superuser."""
+    async with citus_database(request.config.getoption("citus"), owner=OWNER, service_role=SERVICE_ROLE) as url:
+        yield url
+
+
+@pytest.fixture
+def direct_database_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a new database with the current schema, with the role of the service.
+
+    It never leads through PgBouncer. With --citus it is on that cluster.
+    """
+    where = "citus_database_url" if request.config.getoption("citus") else "copied_database_url"
+    return service_url(request.getfixturevalue(where))
 
 
 @pytest.fixture

@@ -22,11 +22,13 @@ from bench.common import machine
 from bench.common.cluster import PROCESS_KINDS, running_cluster
 from bench.common.load import SyncTimes, first_load
 from bench.common.measure import BenchFailed
-from bench.common.report import print_result, print_table
+from bench.common.report import Target, print_result, print_table
 from bench.common.stack import temporary_directory
 from bench.common.store import KINDS, Store, numbered_shop_spec, running_store
 
 REPLICAS = (1, 2, 4)
+_LEAST_RATIO = 0.9
+"""Of the items per CPU second with the most replicas, to those with the fewest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,10 +166,12 @@ def main() -> None:
     _print_medians(medians)
     most, least = medians[counts[-1]], medians[counts[0]]
     ratio = round(most.rows_per_cpu_second / least.rows_per_cpu_second, 3)
+    replicas = f"{counts[-1]} replicas / {counts[0]}: items per CPU second"
+    target = Target(name=replicas, value=ratio, unit="x", wanted=_LEAST_RATIO, at="least")
     print_result(
         "scale",
         {
-            "targets": [],
+            "targets": [target.to_json()],
             "ratios": {f"rows_per_cpu_second_{counts[-1]}_over_{counts[0]}": ratio},
             "rows_per_second": {count: one.rows_per_second for count, one in medians.items()},
             "replicas": {count: asdict(one) for count, one in medians.items()},

@@ -33,7 +33,7 @@ ROLE_SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "10s",
 }
 """Timeouts that the database role must have behind a pooler, which refuses them as start-up parameters; with the
-values that docs/operations.md recommends."""
+values that docs/operations/database.md recommends."""
 UNSUPPORTED_PARAMETER: Final = "unsupported startup parameter"
 """Part of PgBouncer's error message for a start-up parameter that it refuses."""
 

@@ -95,7 +95,7 @@ _NEXT_STEPS: Mapping[str, Callable[[_Arguments, str], str]] = {
     ),
     "CREDENTIALS_NOT_FOUND": lambda args, hint: (
         "give connector_svc the shop's credentials: in the file of CONNECTOR_CREDENTIALS_FILE, or in the Token "
-        "Service of CONNECTOR_TOKEN_SERVICE_URL; see docs/operations.md"
+        "Service of CONNECTOR_TOKEN_SERVICE_URL; see docs/operations/credentials.md"
     ),
     "POSITION_EXPIRED": lambda args, hint: (
         "begin without a position, and remove what is not listed again; a --position-file can be deleted"

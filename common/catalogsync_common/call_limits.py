@@ -7,6 +7,7 @@ may act on that shop. The time limit of the whole call runs from its beginning.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
@@ -61,7 +62,7 @@ class CallLimits:
     concurrent_client_calls: int = 200
     """Of each client."""
     health_calls: int = 400
-    """Concurrent health checks, which everybody may make: they take no place of other calls."""
+    """Concurrent health checks, which everybody may make: they take no slot of other calls."""
     max_rpcs: int = 0
     """Calls that gRPC itself lets in, before it has read their headers; 0: somewhat more than the limits above."""
     request_time: timedelta = timedelta(seconds=10)
@@ -115,11 +116,17 @@ class CallLimiter:
         self._peers = RateLimiter[str](self.limits.peer_failures, monotonic=monotonic)
         self._running: Counter[str] = Counter()
         """Calls in progress by pool: the server's, that of the health checks, and that of each client."""
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def running(self) -> int:
         """Calls in progress, without health checks."""
         return self._running[_SERVER_POOL]
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no call is in progress, health checks excepted."""
+        await self._idle.wait()
 
     def call_seconds(self, method: str) -> float:
         """Return the seconds that a unary call of `method` may take."""
@@ -178,20 +185,24 @@ class CallLimiter:
         return CallSlot(self, method)
 
     def acquire(self, pool: str, kind: str, whose: str, limit: int) -> None:
-        """Take one of the `limit` places of a pool. Raises RateLimited."""
+        """Take one of the `limit` slots of a pool. Raises RateLimited."""
         if self._running[pool] >= limit:
             raise RateLimited.concurrent(kind, whose, limit)
         self._running[pool] += 1
+        if pool == _SERVER_POOL:
+            self._idle.clear()
 
     def release(self, pool: str) -> None:
-        """Return a place that was acquired."""
+        """Return a slot that was acquired."""
         self._running[pool] -= 1
         if not self._running[pool]:
             del self._running[pool]
+            if pool == _SERVER_POOL:
+                self._idle.set()
 
 
 class CallSlot:
-    """The places of one call among the concurrent calls: a context manager that releases what was acquired."""
+    """The slots of one call among the concurrent calls: a context manager that releases what was acquired."""
 
     __slots__ = ("_limiter", "_method", "_pools")
 
@@ -201,7 +212,7 @@ class CallSlot:
         self._pools: list[str] = []
 
     def acquire(self) -> None:
-        """Acquire the places for a call of the current principal. Raises RateLimited."""
+        """Acquire the slots for a call of the current principal. Raises RateLimited."""
         limits, principal = self._limiter.limits, current_principal()
         if _is_health(self._method):
             self._acquire(_HEALTH_POOL, "health", "This server", limits.health_calls)

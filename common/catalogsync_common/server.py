@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, Final
@@ -70,6 +70,8 @@ _OPTIONS: Final = (
     ("grpc.server_handshake_timeout_ms", 10_000),
 )
 
+_CLEAN_UP_SECONDS: Final = 5.0
+"""How long a stop waits for the clean-up of cancelled calls."""
 _MAX_HEALTH_CALLS: Final = 1_000
 """On the health port, which anybody who reaches it may call; a Watch call lasts as long as its client wants."""
 
@@ -187,9 +189,25 @@ class GrpcServer:
     """A gRPC server that starts and stops once. Create it with `build_server`, inside the running event loop."""
 
     def __init__(
-        self, main: Listener, *, health: Health, drain: Drain, health_listener: Listener | None = None
+        self,
+        main: Listener,
+        *,
+        health: Health,
+        drain: Drain,
+        calls_ended: Callable[[], Awaitable[None]],
+        health_listener: Listener | None = None,
     ) -> None:
+        """Create the server.
+
+        Args:
+            main: Where the services are served.
+            health: The health of the services.
+            drain: Started by the stop.
+            calls_ended: Waits until no call is in progress.
+            health_listener: Where health alone is served; None: nowhere else.
+        """
         self._main = main
+        self._calls_ended = calls_ended
         self._health_listener = health_listener
         self._health = health
         self._drain = drain
@@ -240,6 +258,12 @@ class GrpcServer:
             await asyncio.sleep(settle.total_seconds())
         self._drain.start()
         await self._main.server.stop(grace.total_seconds())
+        # gRPC does not wait for the clean-up of the calls that it cancels, which may use a database connection.
+        try:
+            async with asyncio.timeout(_CLEAN_UP_SECONDS):
+                await self._calls_ended()
+        except TimeoutError:
+            LOGGER.warning("calls are still in progress after the stop")
         if self._health_listener is not None:
             await self._health_listener.server.stop(None)
 
@@ -308,6 +332,7 @@ def build_server(
         Listener(server=server, address=listen_address, tls=tls),
         health=health_service,
         drain=drain,
+        calls_ended=limiter.wait_until_idle,
         health_listener=_health_listener(health_service, health_address) if health_address is not None else None,
     )
 

@@ -74,7 +74,7 @@ async def take_ended(screenshots: ScreenshotFolder, shops: DemoShops) -> None:
     await screenshots.take("issues", f"{healthy}/syncs/{shops.with_issues.sync_id}", "A required field is missing")
     await screenshots.take("catalog", f"{healthy}/catalog?deleted=1", "Leather Belt", pictures=7)
     await screenshots.take("catalog-360", f"{healthy}/catalog", "Linen Shirt", pictures=6, width=360)
-    await screenshots.take("item", f"{healthy}/items/4203", "LO-1003", pictures=1)
+    await screenshots.take("item", f"{healthy}/items/4200", "LO-1000", pictures=1)
     await screenshots.take("nothing-found", f"{healthy}/catalog?text=teapot", "Nothing found")
     await screenshots.take("settings", f"{healthy}/settings", "Automatic syncs")
 

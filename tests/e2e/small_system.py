@@ -58,8 +58,11 @@ class SmallSystem:
             await wait_until_serving(settings.get("HEALTH_ADDRESS", self.connector), CONNECTOR)
 
     async def start_catalog(self, name: str, **settings: str) -> None:
-        """Start a replica of catalog_svc. All replicas share one embedded PostgreSQL."""
-        address = f"127.0.0.1:{free_port()}"
+        """Start a replica of catalog_svc, at an address of its own unless LISTEN_ADDRESS is set.
+
+        All replicas share one embedded PostgreSQL unless DATABASE_URL is set.
+        """
+        address = settings.get("LISTEN_ADDRESS") or f"127.0.0.1:{free_port()}"
         self._catalogs[name] = address
         environment = {
             "CATALOG_LISTEN_ADDRESS": address,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from catalogsync_common.token_minting import mint_operator_token
 
 from tests.conftest import open_directory
+from tests.doc_blocks import blocks, run_script
 from tests.e2e.conftest import CATALOG, ROOT, clean_environment
 from tests.security.target import Target, running_target
 
@@ -33,32 +33,17 @@ async def target() -> AsyncIterator[Target]:
             yield running
 
 
-def commands() -> list[str]:
-    """Return the blocks of commands on the page."""
-    return re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-
-
 def run(script: str, directory: Path, environment: Mapping[str, str]) -> str:
     """Run a script and return what it prints; standard error is part of it."""
     path = f"{GRPCURL.parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=directory,
-        env={**clean_environment(), **environment, "PATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
+    return run_script(script, directory, {**clean_environment(), **environment, "PATH": path})
 
 
 @pytest.fixture(scope="module")
 def outputs(target: Target, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What each block prints, run one after the other in one shell."""
     token = mint_operator_token(target.operator_key, "operator", scopes=["catalog:read", "catalog:sync"])
-    script = f"\necho '{MARK}'\n".join(commands())
+    script = f"\necho '{MARK}'\n".join(blocks(PAGE))
     environment = {"CATALOG": target.catalog, "CATALOGSYNC_TOKEN": token}
     return run(script, tmp_path_factory.mktemp("page"), environment).split(MARK)
 

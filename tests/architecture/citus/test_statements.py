@@ -10,6 +10,7 @@ import importlib
 import inspect
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -36,6 +37,8 @@ from tests.architecture.citus.sources import (
 )
 from tests.architecture.citus.sql_tree import DIRECTORY_TABLES, SHOP_TABLES
 from tests.conftest import execute, with_database
+
+SCALING: Final = Path(__file__).parents[3] / "docs/scaling.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,3 +337,14 @@ def _methods(modules: Iterable[str]) -> Iterable[str]:
         for name, store in vars(importlib.import_module(f"catalog_svc.storage.{module}")).items():
             if inspect.isclass(store) and name.endswith("Store"):
                 yield from (f"{name}.{method}" for method in vars(store) if not method.startswith("_"))
+
+
+def test_the_documented_statements_across_shops_are_those() -> None:
+    """docs/scaling.md says what asks all shards, and how often."""
+    expected: dict[str, str] = {}
+    for name, exemption in (EXEMPTIONS | FUNCTION_EXEMPTIONS).items():
+        if exemption.rule is Rule.NOT_BOUND:
+            expected.setdefault(name.partition("[")[0], exemption.frequency)
+    section = SCALING.read_text(encoding="utf-8").partition("### Statements across shops")[2].partition("###")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    assert {name.strip("`"): frequency for name, frequency in rows} == expected

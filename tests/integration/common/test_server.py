@@ -20,7 +20,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.common.conftest import SERVICE, Handlers, LogLines, Running, Serve
-from tests.waiting import TIMEOUT_SECONDS, let_tasks_run, until, within_timeout
+from tests.waiting import TIMEOUT_SECONDS, forever, let_tasks_run, until, within_timeout
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -122,6 +122,30 @@ async def test_a_running_call_may_finish_within_the_grace_and_new_ones_are_rejec
         finish.set()
         assert await call == ["done"]
         await stopping
+
+
+async def test_a_stop_waits_for_the_clean_up_of_the_calls_that_it_cancels(serve: Serve) -> None:
+    """What is closed after the stop, such as a pool of connections, must not be in use any more."""
+    entered = asyncio.Event()
+    cleaned_up = asyncio.Event()
+
+    async def stream(request: StringValue, context: Any) -> AsyncIterator[StringValue]:
+        try:
+            entered.set()
+            await forever()
+        finally:
+            for _ in range(3):
+                await let_tasks_run()
+            cleaned_up.set()
+        yield StringValue()
+
+    async with serve(Handlers(unary_stream=stream)) as running:
+        call = asyncio.create_task(running.call("unary_stream"))
+        await within_timeout(entered.wait())
+        await within_timeout(running.server.stop(timedelta()))
+        assert cleaned_up.is_set()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
 
 
 async def test_between_not_serving_and_the_drain_calls_are_still_answered(serve: Serve) -> None:
