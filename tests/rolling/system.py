@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,9 +23,12 @@ from tests.chaos.instance import Instance
 from tests.chaos.postgres import Postgres, running_postgres
 from tests.chaos.system import free_port, write_credentials
 from tests.rolling.release import PRESENT, MigrateProcess, Release
-from tests.waiting import until_found
+from tests.waiting import until, until_found
 
 _VARIANTS: Final = VariantRange(least=2, most=4)
+_CALL: Final = re.compile(r"catalogsync\.(?:catalog|connector)\.v1\.\w+/(\w+) .* peer=(\S+)")
+_READS_OF_BOTH_READERS: Final = 12
+"""Calls at a steady rate of two readers, in turns over the replicas: so many are not all of one of them."""
 _RUNNING: Final = "SELECT count(*) FROM sync WHERE state = 'RUNNING'"
 
 
@@ -59,7 +64,10 @@ class RollingSystem:
         return _target(self.catalogs)
 
     async def replace(self, instance: Instance, release: Release = PRESENT) -> str | None:
-        """Terminate a process while the syncs run, start one of `release` in its place, and wait until it serves.
+        """Terminate a process while the syncs run, start one of `release`, and wait until all clients use it.
+
+        A client that has lost its connection tries again after up to 2 s. If the next process was terminated
+        before that, the client would know no replica for a moment.
 
         Returns:
             What was wrong with its end; None: nothing.
@@ -67,9 +75,14 @@ class RollingSystem:
         await self.wait_until_syncs_run()
         instance.signal(signal.SIGTERM)
         await instance.wait_for_exit()
-        code = instance.exit_code
+        code, begin = instance.exit_code, instance.log.stat().st_size
         await self.start(instance, release)
+        used = self._connector_is_used if instance in self.connectors else _catalog_is_used
+        await until(lambda: used(_calls(instance.log, begin)), seconds=180)
         return None if code == 0 else f"{instance.name} exited with code {code} after SIGTERM"
+
+    def _connector_is_used(self, calls: Sequence[tuple[str, str]]) -> bool:
+        return len({peer for _, peer in calls}) >= len(self.catalogs)
 
     async def start(self, instance: Instance, release: Release) -> None:
         """Start a process and wait until it serves. Raises RuntimeError."""
@@ -105,6 +118,17 @@ def shop_specs(config: RollingConfig) -> list[ShopSpec]:
         )
         for number in range(config.shop_count)
     ]
+
+
+def _calls(log: Path, begin: int) -> list[tuple[str, str]]:
+    """Return method and client of the calls that are in the access log from an offset on."""
+    return _CALL.findall(log.read_bytes()[begin:].decode("utf-8", "replace"))
+
+
+def _catalog_is_used(calls: Sequence[tuple[str, str]]) -> bool:
+    """Return whether all channels of the load have made calls; they may share one connection."""
+    methods = Counter(method for method, _ in calls)
+    return methods["StartSync"] >= 1 and methods["GetStatus"] + methods["ListItems"] >= _READS_OF_BOTH_READERS
 
 
 @asynccontextmanager
