@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy bench-export dashboard test-monitoring
+.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy bench-export dashboard test-monitoring rolling-restart rolling-upgrade
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -292,6 +292,14 @@ KILLS ?= 100
 
 feed-mirror: $(BIN)/.synced ## Kill a consumer of the item feed KILLS=n times: does it end with the stored items? (SEED=n)
 	@$(BIN)/python -m tests.feed mirror --kills $(KILLS) $(if $(SEED),--seed $(SEED))
+
+SYNCS ?= 100
+
+rolling-restart: $(BIN)/.synced ## Replace all processes one by one while SYNCS=n syncs run: what do clients see, is anything lost?
+	@$(BIN)/python -m tests.rolling restart --syncs $(SYNCS)
+
+rolling-upgrade: $(BIN)/.synced ## The same from one release to the next and back, with its migration (SYNCS=n, OLD=commit or last)
+	@$(BIN)/python -m tests.rolling upgrade --syncs $(SYNCS) $(if $(OLD),--old $(OLD))
 
 REQUESTS ?= 10000
 

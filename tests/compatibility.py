@@ -33,12 +33,13 @@ from tests.conftest import (
 
 ROOT: Final = Path(__file__).parents[1]
 
-_EXPANDED_TABLES: Final = (
+EXPANDED_TABLES: Final = (
     *("shop", "shop_state", "shop_schedule", "sync_queue", "idempotency_key", "product", "item"),
     *("sync", "sync_history", "sync_issue"),
 )
+"""Tables that syncs use."""
 EXPANSION: Final = (
-    *(f"ALTER TABLE {table} ADD COLUMN of_newer_release text" for table in _EXPANDED_TABLES),
+    *(f"ALTER TABLE {table} ADD COLUMN of_newer_release text" for table in EXPANDED_TABLES),
     "CREATE INDEX item_of_newer_release ON item (shop_id, of_newer_release)",
     "CREATE TABLE of_newer_release (shop_id uuid PRIMARY KEY)",
     "UPDATE alembic_version SET version_num = '9999'",

@@ -38,7 +38,7 @@ _CREATE_PARTITION = text("SELECT create_month_partition(CAST(:parent AS text), C
 _DROP_PARTITION = text("SELECT drop_month_partition(CAST(:parent AS text), CAST(:month AS date))")
 
 # Until a partition is added or dropped, whoever needs the table waits behind the statement that waits for it.
-_SET_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '2s'")
+_SET_LOCK_TIMEOUT = text("SET LOCAL lock_timeout = '500ms'")
 
 _SELECT_PARTITIONS = text("""
     SELECT child.relname FROM pg_inherits

@@ -25,7 +25,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from catalog_svc.domain.errors import StorageCause
-from catalog_svc.storage.database import cause_of
+from catalog_svc.storage.database import cause_of, describe
+from catalog_svc.storage.lock_budget import lock_budget
 from catalog_svc.storage.partitions import create_partitions
 from catalog_svc.storage.pooler import MigrationThroughPooler, goes_through_pooler
 from catalog_svc.storage.roles import grant_service_role
@@ -39,7 +40,11 @@ _LOCK_ID: Final = 5_021_977
 the
 other; no sync depends on it."""
 _LOCK_TIMEOUT: Final = timedelta(minutes=10)
-_TABLE_LOCK_TIMEOUT: Final = timedelta(seconds=10)
+_TABLE_LOCK_BUDGET: Final = timedelta(milliseconds=500)
+"""For the waits of one transaction: whoever uses the table waits behind it."""
+_BLOCKED_TIMEOUT: Final = timedelta(minutes=2)
+_BLOCKED_PAUSE_SECONDS: Final = 1.0
+"""Before the next attempt: those who waited behind the last one go first."""
 _LOCK_POLL_INTERVAL_SECONDS: Final = 0.5
 _SETTING: Final = "CATALOG_DATABASE_URL"
 
@@ -90,7 +95,8 @@ async def migrate(
     engine: AsyncEngine,
     *,
     advisory_lock_timeout: timedelta = _LOCK_TIMEOUT,
-    table_lock_timeout: timedelta = _TABLE_LOCK_TIMEOUT,
+    table_lock_budget: timedelta = _TABLE_LOCK_BUDGET,
+    blocked_timeout: timedelta = _BLOCKED_TIMEOUT,
     text_search: bool = False,
     service_role: str = "",
 ) -> str:
@@ -99,7 +105,8 @@ async def migrate(
     Args:
         engine: Connections to the database, of the role that owns the tables or shall own them.
         advisory_lock_timeout: How long to wait for another migration.
-        table_lock_timeout: How long to wait for a table that must be changed.
+        table_lock_budget: How long one transaction waits for tables that must be changed, until it is rolled back.
+        blocked_timeout: How long such transactions are repeated.
         text_search: Whether the database shall have the indexes for text search: they are created if it has or can
             have their extensions. False: they are dropped.
         service_role: The role with which the service connects; it gets the rights that it needs. Empty: the
@@ -107,8 +114,7 @@ async def migrate(
 
     Raises:
         MigrationBlocked: Another migration did not end within `advisory_lock_timeout`, or a table that must be
-        changed
-            stayed locked for `table_lock_timeout`: a longer wait would block all later users of the table.
+            changed was in use for all of `blocked_timeout`.
         SchemaTooNew: A newer release has migrated the database to a schema that this one cannot run on.
         MigrationThroughPooler: The engine's connections are not sessions of their own.
         ServiceRoleUnusable: The service role does not exist, or lacks what cannot be granted.
@@ -118,25 +124,39 @@ async def migrate(
             raise MigrationThroughPooler
         await _lock(connection, advisory_lock_timeout)
         try:
-            milliseconds = round(table_lock_timeout.total_seconds() * 1000)
-            await connection.execute(text(f"SET lock_timeout = {milliseconds}"))
             await connection.execute(text("SET statement_timeout = 0"))
             await connection.commit()
-            await connection.run_sync(_upgrade)
-            await create_partitions(connection)
-            await connection.commit()
-            await _grant(connection, service_role)
-            await connection.commit()
+            assert connection.sync_connection is not None
+            with lock_budget(connection.sync_connection, table_lock_budget):
+                await _change_schema(connection, service_role, blocked_timeout)
             await _set_text_search(connection, enabled=text_search)
-        except DBAPIError as error:
-            if cause_of(error) is StorageCause.LOCKED:
-                raise MigrationBlocked("a table that must be changed is in use") from error
-            raise
         finally:
             # Ends the session, and with it the lock and the settings: no other user of the pool may get them.
             await connection.invalidate()
     await check_schema(engine)
     return await schema_version(engine) or ""
+
+
+async def _change_schema(connection: AsyncConnection, service_role: str, blocked_timeout: timedelta) -> None:
+    """Apply what is missing; repeat it while tables are in use. Raises MigrationBlocked."""
+    deadline = asyncio.get_running_loop().time() + blocked_timeout.total_seconds()
+    while True:
+        try:
+            # Each migration is committed on its own: a repetition continues with the one that was blocked.
+            await connection.run_sync(_upgrade)
+            await create_partitions(connection)
+            await connection.commit()
+            await _grant(connection, service_role)
+            await connection.commit()
+            return
+        except DBAPIError as error:
+            await connection.rollback()
+            if cause_of(error) is not StorageCause.LOCKED:
+                raise
+            if asyncio.get_running_loop().time() >= deadline:
+                raise MigrationBlocked("a table that must be changed is in use") from error
+            _log.warning("a table that must be changed is in use: migrating again", extra=describe(error))
+        await asyncio.sleep(_BLOCKED_PAUSE_SECONDS)
 
 
 async def _grant(connection: AsyncConnection, service_role: str) -> None:

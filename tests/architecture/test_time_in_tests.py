@@ -23,6 +23,8 @@ MAY_SLEEP = {
     "chaos/system.py": "records when events happened, for the report",
     "chaos/instance.py": "records when events happened, for the report",
     "chaos/__main__.py": "picks a seed",
+    "rolling/load.py": "uses the system at a steady rate while processes are replaced",
+    "rolling/lock_monitor.py": "samples the waits for locks",
     "feed/pauses.py": "breaks processes, and uses the system, at random times",
     "feed/__main__.py": "picks a seed, and reports how long an experiment took",
     "monitoring/faults.py": "freezes a process for parts of a second",

@@ -19,6 +19,14 @@ _START_TIMEOUT_SECONDS = 90.0
 ROOT = Path(__file__).parents[2]
 
 
+def code_path(directory: Path) -> dict[str, str]:
+    """Return the environment in which Python takes our packages from a directory; empty for this checkout."""
+    if directory == ROOT:
+        return {}
+    packages = ("", "gen", "common", "clients/python", "cli", "bff")
+    return {"PYTHONPATH": os.pathsep.join(str(directory / package) for package in packages)}
+
+
 class Instance:
     """One service at one address, across all its restarts."""
 
@@ -32,6 +40,8 @@ class Instance:
         log: Path,
     ) -> None:
         self.name = name
+        self.code = ROOT
+        """The directory of the code that the next start runs: another release, for instance."""
         self._service = service
         self.port = port
         self.log = log
@@ -45,6 +55,11 @@ class Instance:
         self._process: asyncio.subprocess.Process | None = None
         self._exit_watcher: asyncio.Task[None] | None = None
         self._exit_expected = False
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the last process; None: it runs."""
+        return self._process.returncode if self._process is not None else None
 
     @property
     def address(self) -> str:
@@ -68,8 +83,8 @@ class Instance:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._command,
-                cwd=ROOT,
-                env=process_environment(os.environ, self._settings),
+                cwd=self.code,
+                env=process_environment(os.environ, {**self._settings, **code_path(self.code)}),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

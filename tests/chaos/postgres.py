@@ -39,7 +39,7 @@ class Postgres:
 
     def __init__(self, directory: Path, port: int) -> None:
         self._data = directory / "data"
-        self._log = directory / "postgres.log"
+        self.log = directory / "postgres.log"
         self.port = port
 
     @property
@@ -53,7 +53,7 @@ class Postgres:
 
     async def start(self) -> None:
         """Start the server and return when it accepts connections."""
-        await self._run("pg_ctl", "-D", str(self._data), "-l", str(self._log), "-w", "-t", "60", "start")
+        await self._run("pg_ctl", "-D", str(self._data), "-l", str(self.log), "-w", "-t", "60", "start")
 
     async def crash(self) -> None:
         """Stop the server immediately, as a power failure would: it recovers from its WAL at the next start."""
@@ -62,10 +62,10 @@ class Postgres:
     async def create(self) -> None:
         """Create the cluster, start it and create its database."""
         self._data.mkdir(parents=True)
-        self._log.touch()
+        self.log.touch()
         if os.geteuid() == 0:
             await self._grant_access_to_system_user()
-            for path in (self._data, self._log):
+            for path in (self._data, self.log):
                 shutil.chown(path, _SYSTEM_USER)
         await self._run("initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8")
         with (self._data / "postgresql.conf").open("a") as config:
@@ -104,7 +104,7 @@ class Postgres:
 
     async def _run(self, command: str, *arguments: str) -> None:
         # The server that pg_ctl starts inherits its output: a pipe would never reach its end.
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *_as_system_user(),
                 str(binaries() / command),
@@ -116,7 +116,7 @@ class Postgres:
                 start_new_session=True,
             )
         if await process.wait() != 0:
-            raise PostgresFailed(f"{command} exited with code {process.returncode}:\n{last_lines(self._log, 20)}")
+            raise PostgresFailed(f"{command} exited with code {process.returncode}:\n{last_lines(self.log, 20)}")
 
 
 def binaries() -> Path:

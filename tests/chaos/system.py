@@ -165,10 +165,8 @@ async def _prepare_database(postgres: Postgres) -> None:
         await connection.close()
 
 
-def _connector(
-    directory: Path, name: str, config: SystemConfig, store: RunningStore, store_proxy: FaultProxy
-) -> Instance:
-    port = free_port()
+def write_credentials(directory: Path, store: RunningStore) -> Path:
+    """Write the credentials file of connector_svc for all shops, and return it."""
     tables = []
     for shop in store.shops.values():
         keys = [f"{key} = {json.dumps(value)}" for key, value in shop.spec.credentials.items()]
@@ -178,6 +176,14 @@ def _connector(
     file = directory / "credentials.toml"
     file.write_text("\n".join(tables))
     file.chmod(0o600)
+    return file
+
+
+def _connector(
+    directory: Path, name: str, config: SystemConfig, store: RunningStore, store_proxy: FaultProxy
+) -> Instance:
+    port = free_port()
+    file = write_credentials(directory, store)
     settings = {
         "CONNECTOR_LISTEN_ADDRESS": f"{HOST}:{port}",
         "CONNECTOR_CREDENTIALS_FILE": "" if config.token_service_url else str(file),

@@ -25,6 +25,8 @@ TResponse = TypeVar("TResponse")
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 """The time limit of one unary call with all of its attempts."""
 _STREAM_SILENCE_SECONDS: Final = 60.0
+_UNAVAILABLE: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+"""A server that stops answers calls that it has not begun with CANCELLED."""
 _RETRY_POLICY: Final = RetryPolicy(initial_backoff_seconds=0.2, max_backoff_seconds=2.0)
 """Of calls that gRPC does not repeat by itself: it does not know whether they have a request_id."""
 
@@ -95,7 +97,7 @@ class Caller:
             method: the method of the stub.
             request: its request.
             timeout_seconds: the time limit of all attempts, unless the caller has another one.
-            max_attempts: how often to call before UNAVAILABLE is raised. The call must be idempotent.
+            max_attempts: how often to call before the service counts as unavailable. The call must be idempotent.
         """
         seconds = self._timeout or timeout_seconds
         deadline = time.monotonic() + seconds
@@ -113,7 +115,7 @@ class Caller:
                         continue
                 backoff = _RETRY_POLICY.backoff_seconds(failure, attempts=attempts)
                 is_last = attempts + 1 >= max_attempts or time.monotonic() + backoff >= deadline
-                if is_last or failure.code is not grpc.StatusCode.UNAVAILABLE:
+                if is_last or failure.code not in _UNAVAILABLE:
                     break
                 await asyncio.sleep(backoff)
             span.set_code(failure.code)

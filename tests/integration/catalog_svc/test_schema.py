@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from catalog_svc.storage import schema
 from catalog_svc.storage.engine import open_engine
+from catalog_svc.storage.lock_budget import lock_budget
 from catalog_svc.storage.partitions import PARTITIONED_TABLES
 from catalog_svc.storage.schema import (
     MigrationBlocked,
@@ -26,7 +27,7 @@ from catalog_svc.storage.schema import (
 )
 from catalog_svc.storage.tables import metadata
 from catalog_svc.storage.text_search import INDEXES
-from tests.waiting import until_found
+from tests.waiting import until, until_found
 
 
 @pytest.fixture
@@ -157,9 +158,47 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
         await user.execute(text("SET idle_in_transaction_session_timeout = 0"))
         await user.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
         with pytest.raises(MigrationBlocked, match=r"is in use; run `python -m catalog_svc migrate` again"):
-            await migrate(engine, table_lock_timeout=timedelta(milliseconds=100))
+            await migrate(engine, table_lock_budget=timedelta(milliseconds=100), blocked_timeout=timedelta())
         await user.rollback()
     assert await migrate(engine) == "0021"
+    await engine.dispose()
+
+
+async def test_a_migration_gives_way_to_those_who_use_a_table_and_tries_again(
+    empty_database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = open_engine(empty_database_url)
+    async with engine.begin() as connection:
+        await connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)"))
+    async with engine.connect() as user:
+        await user.execute(text("SET idle_in_transaction_session_timeout = 0"))
+        await user.execute(text("LOCK TABLE alembic_version IN EXCLUSIVE MODE"))
+        migrating = asyncio.create_task(migrate(engine, table_lock_budget=timedelta(milliseconds=100)))
+        await until(lambda: "migrating again" in caplog.text or migrating.done())
+        await user.rollback()
+    assert await migrating == "0019"
+    await engine.dispose()
+
+
+async def test_the_waits_of_one_transaction_share_a_budget(empty_database_url: str) -> None:
+    """Otherwise a migration of ten tables could hold the first one for ten times as long."""
+    now = 0.0
+
+    def observe(connection: Connection) -> list[str]:
+        nonlocal now
+        found: list[str] = []
+        with lock_budget(connection, timedelta(seconds=4), clock=lambda: now):
+            for at in (0.0, 3.0, 9.0):
+                now = at
+                found.append(connection.execute(text("SHOW lock_timeout")).scalar_one())
+            connection.rollback()
+            found.append(connection.execute(text("SHOW lock_timeout")).scalar_one())
+            found.append(connection.execute(text("SHOW lock_timeout /* concurrently */")).scalar_one())
+        return found
+
+    engine = open_engine(empty_database_url)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(observe) == ["4s", "1s", "1ms", "4s", "0"]
     await engine.dispose()
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
+from typing import Any
 
+import grpc
 import pytest
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync.catalog.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from catalogsync_client import (
     BlockingCatalogClient,
     CatalogClient,
@@ -45,6 +49,42 @@ async def test_a_start_that_is_repeated_has_one_request_id(catalog: FakeCatalog,
     first, second = (request.request_id for _, request, _ in catalog.requests)
     assert first == second != ""
     assert len(catalog.syncs) == 1
+
+
+class ShutsDown(FakeCatalog):
+    """Cancels the first call of two methods, as gRPC does with calls that a server has not begun when it stops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    async def GetSync(self, request: pb.GetSyncRequest, context: Any) -> pb.GetSyncResponse:
+        await self._cancel_first("GetSync", context)
+        return await super().GetSync(request, context)
+
+    async def StartSync(self, request: pb.StartSyncRequest, context: Any) -> pb.StartSyncResponse:
+        await self._cancel_first("StartSync", context)
+        return await super().StartSync(request, context)
+
+    async def _cancel_first(self, method: str, context: Any) -> None:
+        self.calls[method] += 1
+        if self.calls[method] == 1:
+            await context.abort(grpc.StatusCode.CANCELLED, "")
+
+
+async def test_a_call_that_a_stopping_server_cancels_is_repeated() -> None:
+    """By gRPC, with the service config, or by the client itself where the config cannot tell."""
+    servicer, server = ShutsDown(), grpc.aio.server()
+    add_CatalogServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with CatalogClient(f"127.0.0.1:{port}") as client:
+            sync = await client.start_sync(NAME)
+            assert await client.get_sync(sync.sync_id) == sync
+    finally:
+        await server.stop(None)
+    assert servicer.calls == {"GetSync": 2, "StartSync": 2}
 
 
 async def test_two_starts_have_two_request_ids(catalog: FakeCatalog, server: CatalogServer) -> None:

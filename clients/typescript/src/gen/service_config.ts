@@ -33,7 +33,7 @@ export const SERVICE_CONFIG =
       "timeout": "10s",
       "retryPolicy": {
         "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"]
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"]
       }
     },
     {
