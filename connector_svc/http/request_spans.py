@@ -35,7 +35,8 @@ def request_span(
     """
     attributes: dict[str, str | int] = {
         "http.request.method": method,
-        "server.address": url.host or "",
+        # As it is sent: decoding a host name that is no valid IDNA fails.
+        "server.address": url.raw_host or "",
         "server.port": url.port or 0,
     }
     if resends:

@@ -45,7 +45,7 @@ class HttpRequest:
     """Whether it may be sent twice."""
 
     def __repr__(self) -> str:
-        return f"HttpRequest({self.method} {self.url.host} {self.url.path})"
+        return f"HttpRequest({self.method} {self.url.raw_host} {self.url.path})"
 
 
 class HttpTransport:
@@ -164,7 +164,7 @@ def _log_request(request: HttpRequest, outcome: str, size: int, begin: float) ->
         _log.debug(
             "%s %s%s -> %s",
             request.method,
-            request.url.host,
+            request.url.raw_host,
             request.url.path,
             outcome,
             extra={"bytes": size, "ms": round((time.monotonic() - begin) * 1000, 1)},

@@ -71,7 +71,7 @@ class ImageRoutes:
 
     async def _image(self, request: web.Request, kind: str, identifier: str, find: FindUrl) -> web.Response:
         query = query_of(request, "size")
-        size = query.text("size") or _DEFAULT_SIZE
+        size = query.text("size") if query.has("size") else _DEFAULT_SIZE
         if size not in SIZES:
             query.reject("size", f"expected one of {', '.join(SIZES)}")
         query.check()

@@ -323,6 +323,7 @@ class TestRoutes:
             ("items/9/image", 404, "ITEM_NOT_FOUND"),
             ("products/9/image", 404, "PRODUCT_NOT_FOUND"),
             ("items/1/image?size=97", 400, "INVALID_REQUEST"),
+            ("items/1/image?size=", 400, "INVALID_REQUEST"),
         ],
     )
     async def test_what_has_no_image_is_answered_with_the_reason(
