@@ -176,7 +176,7 @@ async def test_a_migration_gives_way_to_those_who_use_a_table_and_tries_again(
         migrating = asyncio.create_task(migrate(engine, table_lock_budget=timedelta(milliseconds=100)))
         await until(lambda: "migrating again" in caplog.text or migrating.done())
         await user.rollback()
-    assert await migrating == "0019"
+    assert await migrating == "0021"
     await engine.dispose()
 
 
