@@ -18,7 +18,7 @@ from tests.unit.catalog_svc.engine_machine import EngineMachine
 # Minutes of work for one CPU in CI, and many more on a busy machine.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 THOROUGH = settings(
-    max_examples=case_count(200, in_ci=1_000),
+    max_examples=case_count(200, in_ci=500),
     stateful_step_count=40,
     derandomize=IN_CI,
     deadline=None,

@@ -27,7 +27,7 @@ from devstore.spec import ShopSpec
 from tests.case_counts import case_count
 from tests.unit.connector_svc.mutation.mutator import encoded, mutated, mutations
 
-PAYLOADS = case_count(2_000, in_ci=10_000)
+PAYLOADS = case_count(2_000, in_ci=5_000)
 PARSER = RecordParser()
 
 

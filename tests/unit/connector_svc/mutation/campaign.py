@@ -12,7 +12,7 @@ from typing import Any
 from tests.case_counts import case_count
 from tests.unit.connector_svc.mutation.mutator import Mutation, mutated, mutations
 
-PAYLOADS = int(os.environ.get("CATALOGSYNC_MUTATED_PAYLOADS", case_count(2_000, in_ci=10_000)))
+PAYLOADS = int(os.environ.get("CATALOGSYNC_MUTATED_PAYLOADS", case_count(2_000, in_ci=5_000)))
 """Payloads per parser."""
 ROUNDS = 10
 """Tests that share the payloads, so that a failure narrows them down to a tenth."""
