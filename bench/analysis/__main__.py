@@ -162,7 +162,12 @@ class Bench:
         finally:
             await connection.close()
 
+    async def _requeue_once(self, shop: catalog_pb.ShopRef) -> None:
+        """Queue the images of a small shop again while workers run, but not what they complete meanwhile."""
+        await self.requeue(shop, other_than_model_version="none")
+
     async def _requeue_all(self, shop: catalog_pb.ShopRef) -> None:
+        """Queue all images again, while no worker runs."""
         while await self.requeue(shop, other_than_model_version="none"):
             pass
 
@@ -179,7 +184,7 @@ class Bench:
         await self.switch_on(shop)
         for address, latencies in zip(self._addresses, (self._found.own_ms, self._found.other_ms), strict=True):
             async with running_workers([address], record=True) as (worker,):
-                await self._requeue_all(shop)
+                await self._requeue_once(shop)
                 for image_id in await _images_until_idle(worker):
                     # The worker waits again once its last result is stored.
                     await asyncio.sleep(0.05)
@@ -213,7 +218,7 @@ class Bench:
         begin = {}
         for shop_id in images:
             begin[shop_id] = time.perf_counter()
-            await self._requeue_all(catalog_pb.ShopRef(shop_id=shop_id))
+            await self._requeue_once(catalog_pb.ShopRef(shop_id=shop_id))
         await self._finish(workers, images)
         ends = {shop: max(worker.last_stored_at.get(shop, 0.0) for worker in workers) for shop in images}
         return [ends[shop] - begin[shop] for shop in images]
