@@ -57,7 +57,7 @@ async def diagnose(*, clock: Clock = utc_now) -> AsyncIterator[Finding]:
 
 
 class _NoShops:
-    """The keys are only parsed: nobody calls."""
+    """A `ShopAccess` for keys that are only parsed: it is never called."""
 
     async def check(self, principal: Principal, request: Any, shop_field: str) -> None:
         raise NotImplementedError

@@ -245,7 +245,7 @@ _FOLLOWERS: Final = Row(
         Panel(
             title="BFF: requests",
             unit="reqps",
-            description="By status; 499: the browser has gone away.",
+            description="By status; 499: the client closed the connection.",
             queries={_rate("bff_requests_total", "status"): "{{status}}"},
         ),
         Panel(

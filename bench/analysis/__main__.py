@@ -50,7 +50,7 @@ MIN_LOAD_RATIO: Final = 0.9
 MAX_DELAY_SECONDS: Final = 5.0
 """A delay of small shops up to this meets the target, whatever its ratio."""
 _UNATTENDED: Final = "unattended"
-"""An analyzer without workers: the first loads leave their tasks to nobody."""
+"""An analyzer without workers: the tasks of the first loads stay open."""
 _SMALL_SHOPS: Final = 10
 _SMALL_TASKS: Final = 10
 _WORKERS: Final = 4

@@ -40,7 +40,7 @@ class Worker:
             name: Its worker id.
             max_in_flight: How many tasks it holds at most.
             work_seconds: How long it takes over each task.
-            record: Whether `received` is filled; somebody must read it then.
+            record: Whether `received` is filled; the caller must read it then.
         """
         self._stub = stub
         self._name = name

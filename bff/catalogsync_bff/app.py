@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 _MAX_BODY_BYTES: Final = 1024 * 1024
 _EVENT_STREAM: Final = "text/event-stream"
 _CLIENT_CLOSED_REQUEST: Final = 499
-"""As nginx says it: there is no status, since the browser is gone."""
+"""The code that nginx logs when the client closed the connection before the response."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

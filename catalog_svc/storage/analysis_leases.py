@@ -1,8 +1,8 @@
 """Leases of analysis tasks as statements name them.
 
 The fence of a lease is its task's `feed_position` and `epoch`: a statement that ends, extends or completes a lease
-has an effect only on the row with both. No clock takes part in this: a lease that has expired and that nobody else
-has taken is still the right to submit.
+has an effect only on the row with both, whatever the time: an expired lease whose task was not leased again may
+still submit.
 """
 
 from __future__ import annotations

@@ -107,13 +107,24 @@ class AnalyzerStore:
     async def backfill_step(self, shop_id: UUID) -> bool:
         """Visit the next items of a shop; return whether there are more."""
 
-        async def work(connection: AsyncConnection) -> bool:
+        scope = ShopScope(shop_id=shop_id)
+
+        async def step(connection: AsyncConnection) -> tuple[bool, bool]:
             write = await lock_for_analysis(connection, shop_id, ttl=self._ttl)
             if write is None or write.backfill_after is None:
-                return False
-            return await _backfill(connection, ShopScope(shop_id=shop_id), write, write.backfill_after)
+                return False, False
+            remaining = await _backfill(connection, scope, write, write.backfill_after)
+            return remaining, bool(write.analyzers) and not remaining
 
-        return await self._database.write(work, shops=[shop_id])
+        async def analyze(connection: AsyncConnection) -> None:
+            items = (await connection.execute(_SELECT_ITEM_COUNT, scope.values)).scalar_one_or_none()
+            await analyze_if_grown(connection, rows=items or 0)
+
+        remaining, is_complete = await self._database.write(step, shops=[shop_id])
+        if is_complete:
+            # Without the shop's write lock, under which no batch could be stored meanwhile.
+            await self._database.write(analyze, shops=[shop_id])
+        return remaining
 
     async def requeue(self, shop: Shop, analyzer: str, which: RequeueSelection) -> tuple[int, bool]:
         """Queue images for another analysis.
@@ -183,9 +194,6 @@ async def _backfill(connection: AsyncConnection, scope: ShopScope, write: Analys
     remaining = len(rows) == _ITEMS_PER_STEP or removed.rowcount == _TASKS_PER_STEP
     visited = rows[-1].item_id if rows else after
     await connection.execute(_SET_VISITED, {**scope.values, "after": visited if remaining else None})
-    if not remaining:
-        items = (await connection.execute(_SELECT_ITEM_COUNT, scope.values)).scalar_one()
-        await analyze_if_grown(connection, rows=items)
     if new:
         await activate(connection, scope, write.analyzers)
     return remaining

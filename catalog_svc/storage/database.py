@@ -93,8 +93,8 @@ def no_deadline() -> float | None:
     return None
 
 
-def uncounted(seconds: float) -> None:
-    """Do nothing: nobody counts how long transactions wait for a connection."""
+def discard_wait(seconds: float) -> None:
+    """Ignore how long a transaction has waited for a connection."""
 
 
 def any_shop() -> UUID | None:
@@ -113,7 +113,7 @@ class Database:
         base_delay: float = 0.1,
         remaining: Callable[[], float | None] = no_deadline,
         allowed_shop: Callable[[], UUID | None] = any_shop,
-        observe_wait: Callable[[float], None] = uncounted,
+        observe_wait: Callable[[float], None] = discard_wait,
     ) -> None:
         """Create a database over an engine.
 

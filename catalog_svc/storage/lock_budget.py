@@ -1,4 +1,4 @@
-"""Limits how long a migration waits for locks, so that nobody waits for long behind it.
+"""Limits how long a migration waits for locks, and so how long later users of the tables wait behind it.
 
 A statement that waits for the lock of a table makes every later user of that table wait behind it, and a
 transaction keeps the locks that it has while it waits for the next one. So the waits of one transaction share a
@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, event
 
 _CONCURRENTLY: Final = "CONCURRENTLY"
-"""CREATE INDEX CONCURRENTLY and its like wait for all older transactions, and nobody waits for them meanwhile."""
+"""Such statements wait for all older transactions, but block no reader and no writer meanwhile."""
 
 
 @contextmanager

@@ -41,7 +41,7 @@ the
 other; no sync depends on it."""
 _LOCK_TIMEOUT: Final = timedelta(minutes=10)
 _TABLE_LOCK_BUDGET: Final = timedelta(milliseconds=500)
-"""For the waits of one transaction: whoever uses the table waits behind it."""
+"""For the lock waits of one transaction: later users of the table wait behind it."""
 _BLOCKED_TIMEOUT: Final = timedelta(minutes=2)
 _BLOCKED_PAUSE_SECONDS: Final = 1.0
 """Before the next attempt: those who waited behind the last one go first."""

@@ -232,7 +232,7 @@ class ChangeHub:
         self._timer.begin()
         if not self.follower_count:
             self._reset()
-            # Nobody waits, and nothing is read that would end a delay that was shown.
+            # Without followers nothing is read: reset the delay, which would stay at its last value.
             self._metrics.changes_read(0, delay=timedelta())
             return
         began = asyncio.get_running_loop().time()

@@ -86,10 +86,11 @@ class LeaseTasks:
             yield LeaseMessage()
             is_full = False
             while (reconnect := lifetime.reconnect_reason()) is None:
-                # While the worker is full, it is looked at without a write.
+                # Whether a full worker has a free slot now is read without a write.
                 is_full = is_full and await self._tasks.held_leases(worker.worker_id) >= worker.max_in_flight
+                shares = [] if is_full else await self._shares(worker)
                 found = 0
-                for shop_id, limit in [] if is_full else await self._shares(worker):
+                for shop_id, limit in shares:
                     page = await self._lease(worker, shop_id, limit)
                     is_full |= page.is_full
                     if not page.tasks:

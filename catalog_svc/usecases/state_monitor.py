@@ -41,7 +41,7 @@ class StateMetrics(Protocol):
     """Gauges of the state, which is the same for all replicas."""
 
     def state_read(self, state: CatalogState, refreshes: PendingRefreshes) -> None:
-        """Set the gauges; those of platforms and analyzers that are not named any more to zero."""
+        """Set the gauges: zero for platforms without active syncs, none for analyzers without tasks."""
         ...
 
     def state_unknown(self) -> None:

@@ -1,4 +1,4 @@
-"""Replaces a file at once: whoever reads it sees the old content or the complete new one."""
+"""Replaces a file atomically: a reader sees the old content or the complete new one."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from catalogsync_cli.atomic_file import replaced_file
+
 SETTINGS: Final = ("catalog", "connector", "token_file", "tls", "ca_file", "cert_file", "key_file")
 """The options that a context may have, by their name in `Options`."""
 _FLAGS: Final = frozenset({"tls"})
@@ -98,9 +100,8 @@ def save_contexts(file: Path, contexts: Contexts) -> None:
         lines += ["", f"[contexts.{json.dumps(name)}]"]
         lines += [f"{key} = {json.dumps(settings[key])}" for key in SETTINGS if key in settings]
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".new")
-    temporary.write_text("\n".join(lines).lstrip() + "\n", encoding="utf-8")
-    temporary.replace(file)
+    with replaced_file(file) as new:
+        new.write(("\n".join(lines).lstrip() + "\n").encode())
 
 
 def check_name(name: str) -> str:

@@ -215,7 +215,7 @@ async def _check_shops(options: Options) -> Finding:
     more = ", ..." if len(page.shops) > _LISTED_SHOPS else ""
     return _FINDINGS.warning(
         check,
-        f"{count} cannot be read until somebody repairs their connection ({names}{more}): see "
+        f"{count} cannot be read until their connection is repaired ({names}{more}): see "
         f"`catalogsync{options.catalog_hint} shops list --state broken` and `shops show SHOP`",
     )
 

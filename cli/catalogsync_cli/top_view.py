@@ -60,8 +60,8 @@ class ActiveSyncs:
     def remove(self, *, sync_ids: Iterable[str] = (), shop_ids: Iterable[str] = ()) -> None:
         """Remove syncs that are not stored any more, and those of deleted shops."""
         shops = set(shop_ids)
-        gone = {*sync_ids, *(one for one, sync in self.by_id.items() if sync.shop.shop_id in shops)}
-        for sync_id in gone:
+        removed = {*sync_ids, *(one for one, sync in self.by_id.items() if sync.shop.shop_id in shops)}
+        for sync_id in removed:
             self.by_id.pop(sync_id, None)
             self._ended_at.pop(sync_id, None)
 

@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     OK = "ok"
     """Nothing is wrong."""
     WARNING = "warning"
-    """It works now, and somebody should look at it."""
+    """It works now, but needs attention."""
     FAILED = "failed"
     """Something does not work; the message says what to do."""
     SKIPPED = "skipped"
@@ -84,7 +84,7 @@ class Findings:
         return self._finding(check, Outcome.OK, message)
 
     def warning(self, check: str, message: str) -> Finding:
-        """Return that somebody should look at it."""
+        """Return that it needs attention."""
         return self._finding(check, Outcome.WARNING, message)
 
     def failed(self, check: str, message: str) -> Finding:

@@ -158,7 +158,7 @@ async def _connect(endpoint: Endpoint, host: str, port: int) -> dict[str, Any] |
     async with asyncio.timeout(_CONNECT_SECONDS):
         _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=name)
     found = writer.get_extra_info("peercert")
-    # Without a farewell: a server that requires a certificate of its clients has an error to send.
+    # Without a TLS shutdown: a server that requires client certificates answers it with an error.
     writer.transport.abort()
     return found or None
 

@@ -4,8 +4,8 @@ A process stops in this order, and `GrpcServer.stop` does the first four steps:
 1. health answers NOT_SERVING, so that load balancers and clients choose another replica;
 2. a settle delay, until they have noticed (0 in development, 3-5 s where endpoints propagate);
 3. the drain starts: long streams end and tell their clients to call again, workers claim no new work;
-4. the server rejects new calls and waits for running ones, at most for the grace period; health on a port of its
-   own is answered until then;
+4. the server rejects new calls and waits for running ones, at most for the grace period, and then for the clean-up
+   of those that it cancels; health on a port of its own is answered until then;
 5. the process closes what its handlers used: workers, channels, the database.
 """
 

@@ -21,7 +21,7 @@ _MAX_ATTRIBUTE_CHARACTERS: Final = 256
 _MAX_EVENTS: Final = 8
 _MAX_LINKS: Final = 4
 _MAX_QUEUED_SPANS: Final = 2_048
-"""With the limits above at most a few MB. While the collector does not keep up, further spans are dropped."""
+"""While the collector does not keep up, further spans are dropped."""
 _MAX_BATCH_SPANS: Final = 512
 _EXPORT_INTERVAL_MILLISECONDS: Final = 2_000
 _EXPORT_TIMEOUT_SECONDS: Final = 5
@@ -105,7 +105,7 @@ async def _shut_down(provider: TracerProvider) -> None:
 
     def shut_down() -> None:
         provider.shutdown()
-        # The event loop is closed if nobody waits any more.
+        # After the timeout the event loop may be closed.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(ended.set)
 

@@ -88,7 +88,7 @@ def server_span(
 ) -> Iterator[Span]:
     """Make a span for a request current within the block, in the trace that the headers name; end it."""
     span = start_span(name, Kind.SERVER, attributes, parent=_received_context(headers))
-    # Whoever answers the request says whether it failed: a refusal is an exception as well.
+    # The handler records whether the request failed: a refusal is an exception as well.
     with _ended(span, failures=()):
         yield span
 

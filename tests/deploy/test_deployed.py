@@ -59,7 +59,7 @@ def host_path(container: Deployed, value: str, secrets: Path) -> str:
 def test_every_variable_is_a_setting_and_is_valid(
     where: str, name: str, secrets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that no process knows has no effect, which nobody would notice."""
+    """A variable that no process knows has no effect and causes no error."""
     container = deployed(where)[name]
     prefix = SETTINGS[name].model_config["env_prefix"]
     assert [variable for variable in container.env if not variable.startswith(prefix)] == []

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from catalogsync_client import CatalogClient
-from sqlalchemy.engine import make_url
 
 from catalog_svc.storage.embedded import embedded_postgres
 from demo.processes import process_environment
@@ -24,12 +21,10 @@ from devstore.catalog.model import Platform
 from devstore.server import RunningStore
 from devstore.spec import ShopSpec
 from tests.chaos.instance import ROOT, Instance, code_path
-from tests.chaos.postgres import binaries
 from tests.e2e.conftest import clean_environment, free_port
+from tests.e2e.operations import SERVICE, program_path, role_url
 from tests.e2e.small_system import DOMAIN
 
-OWNER: Final = "catalog_owner"
-SERVICE: Final = "catalog"
 _REPLICAS: Final = 2
 _LATENCY_SECONDS: Final = 0.2
 
@@ -51,8 +46,7 @@ class Installation:
 
     def url(self, role: str, database: str) -> str:
         """Return the URL of a database for a role."""
-        url = make_url(self.admin_url).set(username=role, password=None, database=database)
-        return url.render_as_string(hide_password=False)
+        return role_url(self.admin_url, role, database)
 
     @property
     def target(self) -> str:
@@ -80,9 +74,8 @@ class Installation:
         Raises:
             CommandFailed: It ended with another exit code.
         """
-        programs = f"{Path(sys.executable).parent}{os.pathsep}{binaries()}{os.pathsep}{os.environ['PATH']}"
         addresses = {"CATALOGSYNC_CATALOG": self.target, "CATALOGSYNC_CONNECTOR": self.connector.address}
-        config = {"CATALOGSYNC_CONFIG": str(self.directory / "cli.toml"), "PATH": programs}
+        config = {"CATALOGSYNC_CONFIG": str(self.directory / "cli.toml"), "PATH": program_path()}
         environment = process_environment(clean_environment(), {**addresses, **config, **(settings or {})})
         process = await asyncio.create_subprocess_exec(
             *("bash", "-euo", "pipefail", "-c", command),

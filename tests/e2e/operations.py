@@ -26,6 +26,17 @@ DATABASE: Final = "catalog"
 RESTORED: Final = "catalog_restored"
 
 
+def role_url(admin_url: str, role: str, database: str) -> str:
+    """Return the URL of a role for a database of the server."""
+    url = make_url(admin_url).set(username=role, password=None, database=database)
+    return url.render_as_string(hide_password=False)
+
+
+def program_path() -> str:
+    """Return a PATH with the programs of PostgreSQL and of this environment."""
+    return os.pathsep.join((str(binaries()), str(Path(sys.executable).parent), os.environ["PATH"]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Installation:
     """A server with the roles and the database of the pages, and a directory for their files."""
@@ -35,12 +46,10 @@ class Installation:
 
     def url(self, role: str, database: str) -> str:
         """Return the URL of a role for a database."""
-        url = make_url(self.admin_url).set(username=role, password=None, database=database)
-        return url.render_as_string(hide_password=False)
+        return role_url(self.admin_url, role, database)
 
     async def run(self, script: str, **variables: str) -> str:
         """Run commands of a page in the directory; return what they print."""
-        programs = f"{binaries()}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         urls = {
             "ADMIN_URL": self.admin_url,
             "OWNER_URL": self.url(OWNER, DATABASE),
@@ -49,7 +58,7 @@ class Installation:
             "OWNER_PASSWORD": "of the owner",
             "SERVICE_PASSWORD": "it's of the service",
             "USER": "operator",
-            "PATH": programs,
+            "PATH": program_path(),
         }
         environment = process_environment(clean_environment(), {**urls, **variables})
         return await asyncio.to_thread(run_script, script, self.directory, environment)

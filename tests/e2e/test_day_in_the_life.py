@@ -21,7 +21,8 @@ from devstore.faults import FaultKind, ScriptedFault
 from tests.chaos.oracle import compare_with_shop
 from tests.chaos.postgres import PostgresFailed, binaries
 from tests.conftest import make_unsafe_and_fast, open_directory
-from tests.e2e.installation import OWNER, SERVICE, Installation, documentation, installation
+from tests.e2e.installation import Installation, documentation, installation
+from tests.e2e.operations import OWNER, SERVICE
 from tests.e2e.small_system import DOMAIN
 from tests.rolling.load import change
 from tests.rolling.release import PRESENT, Release, newer_release

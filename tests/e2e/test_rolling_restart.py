@@ -57,8 +57,8 @@ async def test_a_rolling_restart_of_all_replicas_fails_no_sync_and_no_call() -> 
 
 @pytest.mark.timeout(900)
 @pytest.mark.long
-async def test_an_upgrade_with_a_migration_and_the_way_back_fail_nothing_and_block_nobody() -> None:
-    """Two releases run side by side, on the newer schema; `migrate` gives way to a long transaction."""
+async def test_an_upgrade_with_a_migration_and_the_way_back_fail_nothing_and_block_no_call() -> None:
+    """Two releases run side by side on the newer schema; `migrate` is rolled back while its table is in use."""
     with open_directory("rolling") as directory:
         new = newer_release(directory / "newer")
         assert int(new.head) == int(PRESENT.head) + len(EXPANSION)

@@ -199,7 +199,7 @@ async def webhooks_cannot_be_listed(system: MonitoredSystem) -> None:
 
 
 async def stored_products_are_changed(system: MonitoredSystem) -> None:
-    """Somebody changes rows of the database."""
+    """Rows of the database are changed by hand."""
     shop = f"shopify:{SLOW[1]}"
     assert (await system.sync(SLOW[1])).state == pb.Sync.STATE_SUCCEEDED
     connection = await system.postgres.connect()
@@ -299,7 +299,7 @@ async def tables_are_locked(system: MonitoredSystem) -> None:
 
 
 async def schema_is_damaged(system: MonitoredSystem) -> None:
-    """Somebody renames a function that a background loop needs, and a table that a call needs."""
+    """A function that a background loop needs is renamed, and a table that a call needs."""
     names = ("CatalogsyncLoopFailing", "CatalogsyncUnexpectedErrors")
     sync = (await system.client.list_syncs(pb.ListSyncsRequest(page_size=1))).syncs[0]
     connection = await system.postgres.connect()

@@ -16,7 +16,7 @@ from tests.chaos.postgres import Postgres
 _SAMPLE_INTERVAL_SECONDS: Final = 0.05
 # With `log_lock_waits` the server logs each wait that lasts for `deadlock_timeout`, as long as it lasts.
 _SETTINGS: Final = ("log_lock_waits = on", "deadlock_timeout = '1s'")
-# Not those of CREATE INDEX CONCURRENTLY for "virtual transaction": they block nobody.
+# Not those of CREATE INDEX CONCURRENTLY for "virtual transaction": they block no other session.
 _LOGGED: Final = re.compile(r"still waiting for (\w+ on (relation|transaction|tuple)\b.*) after ([\d.]+) ms")
 _WAITING: Final = """
     SELECT locktype, EXTRACT(epoch FROM clock_timestamp() - waitstart)::float8 AS seconds FROM pg_locks

@@ -48,11 +48,11 @@ UNLIMITED_WAIT: Final = """
         "DO $$ BEGIN SET LOCAL lock_timeout = 0; ALTER TABLE item ADD COLUMN waits_without_limit text; END $$"
     )
 """
-"""A migration as nobody may make it: whoever uses the table waits behind it until it has its lock."""
+"""A forbidden migration: all later users of the table wait behind it until it has its lock."""
 REWRITE: Final = """
     op.execute("ALTER TABLE item ADD COLUMN rewritten text DEFAULT CAST(pg_sleep(0.02) AS text)")
 """
-"""Another one: it writes the whole table again while nobody can use it. The sleep stands for a large table."""
+"""Another one: it rewrites the table under an exclusive lock. The sleep simulates a large table."""
 EXPANSION: Final = (_COLUMNS, _TABLE_AND_CHECK, _INDEX, _VALIDATION)
 """The bodies of the migrations, each of which needs locks of another kind."""
 

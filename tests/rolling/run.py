@@ -116,10 +116,10 @@ async def table_waits_of_migrations(
 async def _migrate(system: RollingSystem, release: Release, locks: LockMonitor) -> int:
     """Migrate while a long transaction reads a table.
 
-    The transaction ends once `migrate` has given way to it twice, or somebody has waited for too long.
+    The transaction ends once `migrate` was rolled back twice because of it, or a session has waited for too long.
 
     Returns:
-        How often it gave way.
+        How often it was rolled back.
     """
     migration = MigrateProcess(release, system.postgres, system.directory / f"migrate-{release.head}.log")
     waits = len(locks.table_waits)

@@ -92,6 +92,7 @@ async def _write(client: CatalogClient, request: ListItemsRequest, writer: RowWr
         except BaseException:
             if following is not None:
                 following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
             raise
         count += len(page.items)
         if following is None:

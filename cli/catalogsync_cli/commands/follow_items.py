@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 from catalogsync.catalog.v1.catalog_service_pb2 import WatchItemsResponse
 from catalogsync_client import Disconnect, ShopName
 
+from catalogsync_cli.atomic_file import replaced_file
 from catalogsync_cli.client import open_catalog
 from catalogsync_cli.command import Options, command_options, current_options, run
 from catalogsync_cli.exit_codes import ExitCode
@@ -85,6 +85,5 @@ def _stored_position(file: Path) -> str:
 
 def _store_position(file: Path, position: str) -> None:
     """Replace the file, so that a kill leaves either position."""
-    new = file.with_name(f"{file.name}.new")
-    new.write_text(f"{position}\n", encoding="utf-8")
-    os.replace(new, file)
+    with replaced_file(file) as new:
+        new.write(f"{position}\n".encode())

@@ -32,7 +32,7 @@ class Change(StrEnum):
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
     DIFFERENT = "different"
-    """The file has other credentials, and nobody said that they are to be replaced."""
+    """The file has other credentials, and `replace` was not given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def merge(file: Path, shops: Sequence[ShopCredentials], *, replace: bool) -> Mer
         replace: Whether to replace other credentials of a shop.
 
     Raises:
-        FileInvalid: the file cannot be read, or not be changed without a person.
+        FileInvalid: the file cannot be read, or has a form that cannot be merged.
     """
     text = _read(file)
     present = _parse(file, text)

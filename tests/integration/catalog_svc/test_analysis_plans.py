@@ -84,7 +84,7 @@ _BEGIN_BACKFILL: Final = "UPDATE shop_state SET analysis_backfill_after = '' WHE
 _KNOWN_IMAGES: Final = """
     SELECT 1 - null_frac FROM pg_stats WHERE tablename = 'item' AND attname = 'image_hash'
     UNION ALL SELECT 0 ORDER BY 1 DESC LIMIT 1"""
-# Else it could analyze the table too early, or at the very moment at which the backfill does.
+# Autovacuum could analyze the table too early, or hold its lock while the backfill analyzes it.
 _DISABLE_AUTOVACUUM: Final = "ALTER TABLE item SET (autovacuum_enabled = false)"
 _QUEUE_SMALL_SHOPS: Final = f"""
     INSERT INTO analysis_queue (shop_id, analyzer, due_at, virtual_time)
@@ -251,7 +251,7 @@ async def test_a_step_of_the_backfill_reads_a_part_of_the_shop(analyzed: Analyze
 async def test_results_of_a_shop_of_which_the_planner_knows_nothing_read_few_items(
     postgres_url: str,
 ) -> None:
-    """Its items had no images when its tables were analyzed: the planner takes it that none has one."""
+    """Its items had no images when its tables were analyzed: the planner assumes that none has one."""
     async with copied_database(postgres_url) as url, AsyncExitStack() as stack:
         owner = open_engine(url, pool_size=1, command_timeout=None)
         stack.push_async_callback(owner.dispose)

@@ -90,7 +90,7 @@ def test_queued_work_without_a_creator_begins_a_trace(spans: InMemorySpanExporte
 
 
 def test_outside_of_a_trace_parts_make_no_spans(spans: InMemorySpanExporter) -> None:
-    """Loops poll the database several times a second, for nobody."""
+    """Loops poll the database several times a second, outside of any call."""
     with child_span("poll", Kind.CLIENT):
         pass
     assert spans.get_finished_spans() == ()
