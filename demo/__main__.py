@@ -17,7 +17,7 @@ from catalogsync_client import CatalogSyncError
 from rich.console import Console
 
 from demo.analysis import analyze_images, start_worker
-from demo.keys import DemoKeys
+from demo.keys import DemoKeys, write_private
 from demo.processes import ProcessExited, ProcessGroup
 from demo.stack import NotReady, start_stack
 from demo.syncs import show_catalogs, show_completeness, show_next_commands, sync_all
@@ -84,7 +84,10 @@ class Demo:
         self._console.print(
             f"\nOpen {stack.page} in a browser to watch the syncs.\n", style="bold", highlight=False
         )
-        options = Options(catalog=stack.catalog, connector=stack.connector, token=keys.mint())
+        token = keys.mint()
+        # From now on, for commands in other terminals; `keep_token` renews it.
+        write_private(self._workspace.token, token)
+        options = Options(catalog=stack.catalog, connector=stack.connector, token=token)
         async with open_catalog(options) as catalog:
             results = await processes.supervise(sync_all(catalog, stack.shops, self._console))
             await processes.supervise(show_catalogs(catalog, results, self._console))
