@@ -84,8 +84,8 @@ class CatalogSettings(ServiceSettings):
     heartbeat_interval: Duration = Field(
         default=timedelta(seconds=10), ge=timedelta(milliseconds=100), le=timedelta(seconds=25)
     )
-    """Between two heartbeats to a watcher; the contract promises one every 30 s. After three without a successful
-    read of its sync a watcher gets STORAGE_UNAVAILABLE instead."""
+    """Between two heartbeats to a watcher; the contract promises one every 30 s. After three, and 10 s at
+    least, without a successful read of its sync a watcher gets STORAGE_UNAVAILABLE instead."""
     lease_ttl: Duration = timedelta(seconds=15)
     give_up_after: Duration = timedelta(hours=24)
     give_up_new_shop_after: Duration = timedelta(minutes=1)
