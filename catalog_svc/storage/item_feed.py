@@ -55,7 +55,7 @@ class ItemFeedStore:
             values = {**ShopScope.of(shop).values, "limit": limit, "feed_position": cursor.position}
             values |= {"item_id": cursor.item_id, "snapshot_position": cursor.snapshot_position}
             query = _select_page(snapshot=cursor.snapshot_position is not None, continued=bool(cursor.item_id))
-            rows = (await connection.execute(query, values)).mappings().all()
+            rows = (await connection.execute(query, values)).all()
             items = await to_items(connection, ShopScope.of(shop), rows)
             return page_of(feed, cursor, items, limit=limit)
 

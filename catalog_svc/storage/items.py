@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog_svc.domain.analysis import AnalysisState, AnalysisSummary, ItemAnalysis
@@ -31,7 +31,7 @@ from catalog_svc.domain.errors import ShopNotFound
 from catalog_svc.domain.shop import Shop
 from catalog_svc.storage.analyses import load_summaries
 from catalog_svc.storage.database import Database
-from catalog_svc.storage.shops import Row, ShopScope
+from catalog_svc.storage.shops import ShopScope
 from catalog_svc.storage.tables import item
 from catalog_svc.storage.text_search import like_pattern, require_text_search
 
@@ -43,9 +43,20 @@ _NAMES: Final = tuple(column.name for column in item.columns if column.name != "
 """Named one by one, so that a column that a newer release adds disturbs no prepared statement."""
 TABLE_COLUMNS: Final = ", ".join(f"item.{name}" for name in _NAMES)
 
-ITEM_COLUMNS: Final = f"""{TABLE_COLUMNS}, product.title AS product_title, product.status AS product_status,
-        product.url AS product_url, product.vendor, product.product_type"""
-"""The columns that `to_items` reads."""
+_OF_PRODUCT: Final = {
+    "product_title": "product.title AS product_title",
+    "product_status": "product.status AS product_status",
+    "product_url": "product.url AS product_url",
+    "vendor": "product.vendor",
+    "product_type": "product.product_type",
+}
+_FIELDS: Final = tuple(name for name in Item._fields if name != "analysis")
+_OPTIONS: Final = _FIELDS.index("options")
+
+ITEM_COLUMNS: Final = ", ".join(
+    [_OF_PRODUCT.get(name, f"item.{name}") for name in _FIELDS] + ["item.analysis_state", "item.image_hash"]
+)
+"""The columns that `to_items` reads: the fields of an Item in their order, and where its analysis is found."""
 
 # OFFSET keeps the subquery as it is: one look-up by key for each item. As a plain join the planner would sometimes
 # read all products of the shop.
@@ -135,7 +146,7 @@ class ItemStore:
         values = {**ShopScope.of(shop).values, "item_id": item_id}
 
         async def read(connection: AsyncConnection) -> Item | None:
-            rows = (await connection.execute(_SELECT_BY_ID, values)).mappings().all()
+            rows = (await connection.execute(_SELECT_BY_ID, values)).all()
             return next(iter(await to_items(connection, ShopScope.of(shop), rows)), None)
 
         return await self._database.read(read, shops=[shop.shop_id])
@@ -165,7 +176,7 @@ class ItemStore:
                 await require_text_search(connection)
                 rows = await _search(connection, shape, values, window=window)
             else:
-                rows = (await connection.execute(_page(shape), values)).mappings().all()
+                rows = (await connection.execute(_page(shape), values)).all()
             return feed, await to_items(connection, ShopScope.of(shop), rows)
 
         return await self._database.read(read, shops=[shop.shop_id])
@@ -191,13 +202,13 @@ def _values(shop: Shop, which: ItemFilter, after: ItemCursor | None, limit: int)
 
 async def _search(
     connection: AsyncConnection, shape: _Shape, values: Mapping[str, Any], *, window: int
-) -> Sequence[Row]:
+) -> Sequence[Row[Any]]:
     """Return the rows of a page of items that contain a text."""
-    rows = (await connection.execute(_search_window(shape), {**values, "window": window})).mappings().all()
-    found = [row for row in rows if row["item_id"] is not None]
-    if len(found) == values["limit"] or rows[0]["examined"] < window:
+    rows = (await connection.execute(_search_window(shape), {**values, "window": window})).all()
+    found = [row for row in rows if row.item_id is not None]
+    if len(found) == values["limit"] or rows[0].examined < window:
         return found
-    return (await connection.execute(_search_index(shape), values)).mappings().all()
+    return (await connection.execute(_search_index(shape), values)).all()
 
 
 def _ordered(shape: _Shape, *, limit: str) -> str:
@@ -225,7 +236,7 @@ def _search_window(shape: _Shape) -> TextClause:
     match AS (
         SELECT {ITEM_COLUMNS} FROM candidate AS item {JOIN_PRODUCT}
         WHERE {_MATCHES} ORDER BY {shape.order("item")} LIMIT :limit)
-    SELECT total.examined, match.* FROM (SELECT count(*) AS examined FROM candidate) AS total
+    SELECT match.*, total.examined FROM (SELECT count(*) AS examined FROM candidate) AS total
     LEFT JOIN match ON true ORDER BY {shape.order("match")}""")
 
 
@@ -278,44 +289,15 @@ def _items_of_products(shape: _Shape, state: str) -> str:
         ORDER BY {order} LIMIT :limit"""
 
 
-async def to_items(connection: AsyncConnection, scope: ShopScope, rows: Sequence[Row]) -> list[Item]:
-    """Convert rows of `ITEM_COLUMNS`, with the results of their analysis from the same snapshot."""
-    summaries = await load_summaries(connection, scope, {row["image_hash"] for row in rows})
+async def to_items(connection: AsyncConnection, scope: ShopScope, rows: Sequence[Row[Any]]) -> list[Item]:
+    """Convert rows that begin with `ITEM_COLUMNS`, with the results of their analysis from the same snapshot."""
+    summaries = await load_summaries(connection, scope, {row.image_hash for row in rows})
     return [_to_item(row, summaries) for row in rows]
 
 
-def _to_item(row: Row, summaries: Mapping[bytes, tuple[AnalysisSummary, ...]]) -> Item:
-    analyzed = row["analysis_state"] is not None and row["deleted_at"] is None
-    return Item(
-        item_id=row["item_id"],
-        product_id=row["product_id"],
-        position=row["position"],
-        title=row["title"],
-        sku=row["sku"],
-        barcode=row["barcode"],
-        currency_code=row["currency_code"],
-        price=row["price"],
-        compare_at_price=row["compare_at_price"],
-        stock_quantity=row["stock_quantity"],
-        available=row["available"],
-        sellable_without_stock=row["sellable_without_stock"],
-        options=tuple((name, value) for name, value in row["options"]),
-        image_url=row["image_url"],
-        weight=row["weight"],
-        weight_unit=row["weight_unit"],
-        source_updated_at=row["source_updated_at"],
-        feed_position=row["feed_position"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        deleted_at=row["deleted_at"],
-        product_title=row["product_title"],
-        product_status=row["product_status"],
-        product_url=row["product_url"],
-        vendor=row["vendor"],
-        product_type=row["product_type"],
-        analysis=ItemAnalysis(
-            state=AnalysisState(row["analysis_state"]), results=summaries.get(row["image_hash"], ())
-        )
-        if analyzed
-        else None,
-    )
+def _to_item(row: Row[Any], summaries: Mapping[bytes, tuple[AnalysisSummary, ...]]) -> Item:
+    item = Item._make((*row[:_OPTIONS], tuple(map(tuple, row[_OPTIONS])), None))
+    if row.analysis_state is None or item.deleted_at is not None:
+        return item
+    results = summaries.get(row.image_hash, ())
+    return item._replace(analysis=ItemAnalysis(state=AnalysisState(row.analysis_state), results=results))

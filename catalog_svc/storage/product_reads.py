@@ -188,7 +188,7 @@ async def _load(connection: AsyncConnection, shop: Shop, product_ids: Sequence[s
         (_SELECT_DELETED_ITEMS, [row["product_id"] for row in rows if row["deleted_at"] is not None]),
     ):
         if ids:
-            found = (await connection.execute(query, {**values, "product_ids": ids})).mappings().all()
+            found = (await connection.execute(query, {**values, "product_ids": ids})).all()
             for item in await to_items(connection, ShopScope.of(shop), found):
                 items[item.product_id].append(item)
     return [_to_product(row, items[row["product_id"]]) for row in rows]

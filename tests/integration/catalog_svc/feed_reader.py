@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
@@ -29,6 +29,7 @@ from tests.integration.catalog_svc.conftest import HEADER, SHOP, CatalogWorld
 Step = Callable[[], Awaitable[None]]
 PRODUCTS: Final = 12
 """Products of the shop, whose ids are numbers of two digits."""
+_COMPARED: Final = tuple(name for name in Item._fields if name != "analysis")
 
 
 class FeedReader:
@@ -248,15 +249,14 @@ async def stored_items(world: CatalogWorld) -> dict[str, dict[str, Any]]:
         SELECT item.*, product.title AS product_title, product.status AS product_status,
             product.url AS product_url, product.vendor, product.product_type
         FROM item JOIN product USING (shop_id, product_id) WHERE item.deleted_at IS NULL""")
-    names = [field.name for field in fields(Item) if field.name != "analysis"]
-    return {row["item_id"]: {name: _comparable(row[name]) for name in names} for row in rows}
+    return {row["item_id"]: {name: _comparable(row[name]) for name in _COMPARED} for row in rows}
 
 
 def mirrored_items(reader: FeedReader | FeedConsumer) -> dict[str, dict[str, Any]]:
     """Return the items of a mirror in the same form."""
-    names = [field.name for field in fields(Item) if field.name != "analysis"]
     return {
-        item.item_id: {name: _comparable(getattr(item, name)) for name in names} for item in reader.items.values()
+        item.item_id: {name: _comparable(getattr(item, name)) for name in _COMPARED}
+        for item in reader.items.values()
     }
 
 

@@ -140,13 +140,13 @@ ITEM = Item(
 def test_each_product_status_of_the_contract_is_sent_as_its_enum_value(name: str) -> None:
     stored = name.removeprefix("PRODUCT_STATUS_")
     assert convert_catalog.item(
-        replace(ITEM, product_status=stored)
+        ITEM._replace(product_status=stored)
     ).product_status == product_pb2.ProductStatus.Value(name)
 
 
 @pytest.mark.parametrize("stored", ["", "EMBARGOED"])
 def test_a_status_that_this_release_does_not_know_is_sent_as_unspecified(stored: str) -> None:
-    assert not convert_catalog.item(replace(ITEM, product_status=stored)).product_status
+    assert not convert_catalog.item(ITEM._replace(product_status=stored)).product_status
 
 
 def test_watchers_of_one_snapshot_share_a_message_unless_some_must_reconnect() -> None:

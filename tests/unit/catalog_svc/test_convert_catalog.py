@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -98,7 +97,7 @@ def test_a_price_keeps_the_digits_of_the_platform() -> None:
 
 
 def test_what_is_unknown_is_absent() -> None:
-    message = convert_catalog.item(replace(ITEM, price=None, stock_quantity=None, weight=None, deleted_at=None))
+    message = convert_catalog.item(ITEM._replace(price=None, stock_quantity=None, weight=None, deleted_at=None))
     for name in ("price", "stock_quantity", "delete_time"):
         assert not message.HasField(name)
     assert message.weight == ""
