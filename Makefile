@@ -12,7 +12,7 @@ GOOGLE_PROTOS := .google-protos
 unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE = 1
 
-.PHONY: help demo recording audit sbom test test-chaos test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy bench-export dashboard test-monitoring rolling-restart rolling-upgrade
+.PHONY: help demo recording audit sbom test test-chaos test-release test-pgbouncer test-citus test-compatibility bench-recovery check fmt gen gen-typescript breaking freeze bench bench-smoke bench-chart bench-memory bench-custom-feed bench-feed bench-freshness bench-pacing bench-sync bench-write bench-watch bench-storm bench-latency bench-read bench-access bench-control bench-shops bench-scale security-table audit-trials webhook-trial chaos analysis-chaos feed-gap feed-mirror fuzz run-catalog run-connector run-devstore clean bench-analysis bench-bff run-bff screenshots wheels build-requirements lint-deploy bench-export dashboard test-monitoring rolling-restart rolling-upgrade
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -41,10 +41,14 @@ webhook-trial: $(BIN)/.synced ## Webhooks of changing shops, lost, doubled, shuf
 	@CATALOGSYNC_WEBHOOK_DELIVERIES=$(or $(DELIVERIES),10000) $(BIN)/pytest -q -s tests/integration/end_to_end/test_webhook_trial.py
 
 test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that a missing fence is found out
-	$(BIN)/pytest -m chaos
+	$(BIN)/pytest -n 2 --dist loadfile -m chaos tests/chaos tests/analysis
+
+test-release: $(BIN)/.synced ## Install the packages, run the image in each overlay, restart and upgrade under load
+	$(BIN)/pytest -n 2 --dist loadfile -m release tests/e2e tests/deploy
 
 test-pgbouncer: $(BIN)/.synced ## Run the tests of the catalog's database through PgBouncer; without it they are skipped
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --pgbouncer \
+	  --ignore tests/integration/catalog_svc/test_embedded_postgres.py \
 	  tests/integration/catalog_svc tests/contract/catalog_stores
 
 test-citus: $(BIN)/.synced ## Run the tests of the catalog's database on the Citus whose coordinator is URL=postgresql://...

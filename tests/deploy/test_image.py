@@ -227,7 +227,9 @@ def _write_credentials(secrets: Path, store: Mapping[str, Any]) -> None:
     rewrite(secrets / "connector" / "credentials.toml", f'[{platform}."{domain}"]\naccess_token = "{token}"\n')
 
 
-@pytest.mark.parametrize("where", [COMPOSE, *OVERLAYS])
+@pytest.mark.parametrize(
+    "where", [COMPOSE, *(pytest.param(overlay, marks=pytest.mark.release) for overlay in OVERLAYS)]
+)
 async def test_the_image_serves_and_syncs_without_rights(image: Image, where: str) -> None:
     async with installed(image, where) as system:
         migrated = await system.run("migrate")

@@ -165,13 +165,14 @@ def test_the_bff_wheel_works_without_the_libraries_of_the_services(
     assert environment.python(INSTALLED_MODULES).strip() == repr(BFF_MODULES)
 
 
+@pytest.mark.release
 def test_pip_installs_the_protos_from_the_checkout(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv", with_pip=True)
     environment.pip_install("./gen")
     environment.python(USE_STUBS)
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.timeout(600)
 def test_pip_installs_the_cli_from_the_checkout(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv", with_pip=True)
@@ -179,7 +180,7 @@ def test_pip_installs_the_cli_from_the_checkout(tmp_path: Path) -> None:
     _check_cli(environment)
 
 
-@pytest.mark.long
+@pytest.mark.release
 @pytest.mark.timeout(600)
 def test_pip_installs_the_services_from_the_checkout(tmp_path: Path) -> None:
     environment = Environment(tmp_path / "venv", with_pip=True)

@@ -15,6 +15,8 @@ from tests.rolling.release import EXPANSION, PRESENT, REWRITE, UNLIMITED_WAIT, n
 from tests.rolling.run import Report, rolling_restart, table_waits_of_migrations, upgrade_and_back
 from tests.rolling.system import RollingConfig
 
+pytestmark = pytest.mark.release
+
 _SMALL = RollingConfig(running_syncs=6, shop_count=8, products_per_shop=40, store_latency_seconds=0.3)
 _EXPECTED_ENDS = {
     ("WatchSync", "OK", ""),
@@ -48,7 +50,6 @@ def check_clients(report: Report) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.long
 async def test_a_rolling_restart_of_all_replicas_fails_no_sync_and_no_call() -> None:
     with open_directory("rolling") as directory:
         report = await rolling_restart(directory, _SMALL)
@@ -56,7 +57,6 @@ async def test_a_rolling_restart_of_all_replicas_fails_no_sync_and_no_call() -> 
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.long
 async def test_an_upgrade_with_a_migration_and_the_way_back_fail_nothing_and_block_no_call() -> None:
     """Two releases run side by side on the newer schema; `migrate` is rolled back while its table is in use."""
     with open_directory("rolling") as directory:
