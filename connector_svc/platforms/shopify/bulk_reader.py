@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import msgspec
@@ -30,6 +31,8 @@ from connector_svc.platforms.shopify.variant_drain import VariantDrain
 from connector_svc.platforms.shopify.wire import Count
 
 _PAGE_PRODUCTS = 250
+_SLICE_PRODUCTS = 25
+"""Products that are decoded without a pause: other calls and streams are served after a few milliseconds."""
 _PROGRESS_INTERVAL = timedelta(seconds=2)
 _log = logging.getLogger(__name__)
 
@@ -139,29 +142,48 @@ class BulkReader:
 
     async def _read_products(self, join: BulkJoin, *, is_complete: bool) -> AsyncGenerator[Batch, None]:
         """Yield the products of the file; of an incomplete one only those before the first unproven product."""
-        after = self._builder.position.last_id
-        while page := await self._next_page(join, after):
-            after = page[-1].product_id
-            records: list[Record] = []
-            is_proven = True
-            for product in page:
-                record = to_bulk_record(product)
-                is_proven = is_complete or is_provably_complete(product, record)
-                if not is_proven:
-                    break
-                completed = await self._variant_drain.complete(record)
-                records.extend([completed] if completed is not None else [])
-            for batch in self._builder.batches(records):
+        page = _Page(last_id=self._builder.position.last_id)
+        while not page.is_last:
+            page = await self._next_page(join, page.last_id, is_complete=is_complete)
+            for batch in self._builder.batches(page.records):
                 yield batch
-            if not is_proven:
-                return
 
-    async def _next_page(self, join: BulkJoin, after: int) -> list[JoinedProduct]:
-        # Not in a thread: a page takes milliseconds, and a thread would outlive a cancelled pass.
+    async def _next_page(self, join: BulkJoin, after: int, *, is_complete: bool) -> _Page:
+        """Read the next products, slice by slice, until there are `_PAGE_PRODUCTS` or `page_bytes`."""
+        page, size_bytes = _Page(last_id=after), 0
+        while len(page.records) < _PAGE_PRODUCTS and size_bytes < self._policy.page_bytes:
+            products = self._next_slice(join, page.last_id, max_bytes=self._policy.page_bytes - size_bytes)
+            if not products:
+                page.is_last = True
+                break
+            for product in products:
+                page.last_id, size_bytes = product.product_id, size_bytes + product.size_bytes
+                record = to_bulk_record(product)
+                if not (is_complete or is_provably_complete(product, record)):
+                    page.is_last = True
+                    return page
+                completed = await self._variant_drain.complete(record)
+                page.records.extend([completed] if completed is not None else [])
+            await asyncio.sleep(0)
+        return page
+
+    def _next_slice(self, join: BulkJoin, after: int, *, max_bytes: int) -> list[JoinedProduct]:
+        # Not in a thread: a slice takes milliseconds, and a thread would outlive a cancelled pass.
         try:
-            return join.page(after, max_products=_PAGE_PRODUCTS, max_bytes=self._policy.page_bytes)
+            return join.page(after, max_products=_SLICE_PRODUCTS, max_bytes=max_bytes)
         except sqlite3.Error as error:
             raise BulkReadFailed(f"the bulk job's file cannot be read ({error})") from error
+
+
+@dataclass(slots=True)
+class _Page:
+    """Products of the file that are cut into batches together."""
+
+    last_id: int
+    """Of the last product that was read, delivered or not."""
+    records: list[Record] = field(default_factory=list)
+    is_last: bool = False
+    """Whether nothing more can be read of the file."""
 
 
 def to_bulk_record(product: JoinedProduct) -> Record:
