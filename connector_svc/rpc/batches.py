@@ -10,7 +10,8 @@ checkpoint remembers how many there were, through resumes, and the end moves the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,6 +26,8 @@ from connector_svc.rpc.stream_checkpoint import StreamCheckpoint
 PART_BYTES: Final = 1024 * 1024
 MAX_PRODUCT_BYTES: Final = 3 * 1024 * 1024
 """Receivers accept 4 MiB, and the product's issues are in the same message."""
+_SLICE_PRODUCTS: Final = 25
+"""Products that are converted without a pause: other calls and streams are served after a few milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,14 +82,11 @@ class BatchWriter:
         self._checkpoint = checkpoint
         self._redact = redact
 
-    def messages(self, batch: Batch) -> Iterator[pb.FetchProductsResponse]:
-        """Yield one message, or several if the batch is large. Consume all of them before the next batch."""
+    async def messages(self, batch: Batch) -> Iterable[pb.FetchProductsResponse]:
+        """Return one message, or several if the batch is large. Consume all of them before the next batch."""
         issues = [issue_message(issue, self._redact) for issue in batch.issues]
-        message = None if self._checkpoint.sent else self._whole(batch, issues)
-        if message is not None:
-            yield message
-        else:
-            yield from self._parts(batch, issues)
+        message = None if self._checkpoint.sent else await self._whole(batch, issues)
+        return self._parts(batch, issues) if message is None else (message,)
 
     def end(self, end: End) -> End:
         """Return the end of the pass with the products that could not be sent counted as rejected."""
@@ -97,12 +97,14 @@ class BatchWriter:
             rejected_count=end.rejected_count + self._checkpoint.unsendable,
         )
 
-    def _whole(self, batch: Batch, issues: Sequence[pb.RecordIssue]) -> pb.FetchProductsResponse | None:
+    async def _whole(self, batch: Batch, issues: Sequence[pb.RecordIssue]) -> pb.FetchProductsResponse | None:
         """Return the batch as one message, or None if it must be split. Nearly all batches need no split."""
         message = pb.FetchProductsResponse()
         try:
-            for product in batch.products:
+            for number, product in enumerate(batch.products, start=1):
                 fill_product(message.batch.products.add(), product)
+                if number % _SLICE_PRODUCTS == 0:
+                    await asyncio.sleep(0)
         except ValueError:
             return None
         message.batch.issues.extend(issues)

@@ -116,7 +116,7 @@ class FetchStream:
                     age.is_expensive = item.resume_is_expensive
                     yield header_message(self._header(item))
                 case Batch() if writer is not None:
-                    for message in writer.messages(item):
+                    for message in await writer.messages(item):
                         yield message
                     age.check_after(item)
                 case End() if writer is not None:
