@@ -32,7 +32,8 @@ from connector_svc.platforms.shopify.wire import Count
 
 _PAGE_PRODUCTS = 250
 _SLICE_PRODUCTS = 25
-"""Products that are decoded without a pause: other calls and streams are served after a few milliseconds."""
+_SLICE_BYTES = 256 * 1024
+"""What is decoded without a pause: other calls and streams are served after a few milliseconds."""
 _PROGRESS_INTERVAL = timedelta(seconds=2)
 _log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class BulkReader:
         """Read the next products, slice by slice, until there are `_PAGE_PRODUCTS` or `page_bytes`."""
         page, size_bytes = _Page(last_id=after), 0
         while len(page.records) < _PAGE_PRODUCTS and size_bytes < self._policy.page_bytes:
-            products = self._next_slice(join, page.last_id, max_bytes=self._policy.page_bytes - size_bytes)
+            products = self._next_slice(join, page.last_id)
             if not products:
                 page.is_last = True
                 break
@@ -167,10 +168,10 @@ class BulkReader:
             await asyncio.sleep(0)
         return page
 
-    def _next_slice(self, join: BulkJoin, after: int, *, max_bytes: int) -> list[JoinedProduct]:
+    def _next_slice(self, join: BulkJoin, after: int) -> list[JoinedProduct]:
         # Not in a thread: a slice takes milliseconds, and a thread would outlive a cancelled pass.
         try:
-            return join.page(after, max_products=_SLICE_PRODUCTS, max_bytes=max_bytes)
+            return join.page(after, max_products=_SLICE_PRODUCTS, max_bytes=_SLICE_BYTES)
         except sqlite3.Error as error:
             raise BulkReadFailed(f"the bulk job's file cannot be read ({error})") from error
 

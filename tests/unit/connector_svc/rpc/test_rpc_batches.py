@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector_svc.domain.errors import CheckpointExpired, CheckpointInvalid
+from connector_svc.domain.fetch import Batch
 from connector_svc.domain.product import Image, Product, Variant
 from connector_svc.domain.records import IssueReason, RecordIssue
 from connector_svc.domain.shop import Shop
-from connector_svc.rpc.batches import PART_BYTES
+from connector_svc.rpc.batches import PART_BYTES, BatchWriter
 from connector_svc.rpc.fetch_stream import FetchStream, StreamTiming
 from connector_svc.rpc.requests import Platforms, parse_fetch
 from connector_svc.rpc.stream_checkpoint import StreamCheckpoint, decode_stream_checkpoint
@@ -227,3 +229,22 @@ def test_a_stream_checkpoint_of_another_format_has_expired() -> None:
     encoded[1] = 2
     with pytest.raises(CheckpointExpired):
         decode_stream_checkpoint(SHOP, bytes(encoded))
+
+
+async def test_other_calls_are_served_while_a_large_batch_is_converted() -> None:
+    """Webhooks wait for the connector's event loop several times each."""
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    writer = BatchWriter(StreamCheckpoint(watermark=BEGAN), redact=str)
+    batch = Batch(products=tuple(product(str(number)) for number in range(100)), checkpoint=b"1")
+    (message,) = await writer.messages(batch)
+    counting.cancel()
+    assert len(message.batch.products) == 100
+    assert turns >= 4
