@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -160,7 +161,8 @@ def _secret(name: str, value: object) -> str:
 
 
 def _read_csv(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    reader = csv.DictReader(text.lstrip("\ufeff").splitlines())
+    # By the file protocol, not by lines: a cell in quotes may have line breaks.
+    reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff"), newline=""))
     for number, row in enumerate(reader, 2):
         if None in row:
             raise ExportInvalid(f"row {number}: it has more cells than the header")

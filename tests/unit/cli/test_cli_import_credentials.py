@@ -170,6 +170,10 @@ async def test_other_credentials_of_a_shop_are_replaced_only_on_request(
             "shopify:demo.myshopify.com: there are two records of it",
         ),
         ("platform,domain,access_token\n", "the export has no records"),
+        (
+            'platform,domain,access_token\nshopify,demo.myshopify.com,"shpat_1\nabc"\n',
+            "access_token has a line break",
+        ),
     ],
 )
 async def test_a_wrong_record_is_named_and_nothing_is_written(
@@ -181,6 +185,15 @@ async def test_a_wrong_record_is_named_and_nothing_is_written(
     assert result.code == 2
     assert problem in result.err
     assert file.name not in os.listdir(tmp_path)
+
+
+async def test_other_columns_may_have_line_breaks(run: CommandLine, tmp_path: Path, file: Path) -> None:
+    export = tmp_path / "a.csv"
+    export.write_text(
+        f'platform,domain,notes,access_token\nshopify,demo.myshopify.com,"first\nsecond\u2028third",{TOKEN}\n'
+    )
+    assert check_silent(await run("import-credentials", str(export), "--credentials-file", str(file))).code == 0
+    assert await stored(file, SHOPIFY) == EXPECTED[SHOPIFY]
 
 
 async def test_columns_can_be_renamed(run: CommandLine, tmp_path: Path, file: Path) -> None:
