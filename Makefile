@@ -46,6 +46,7 @@ test-chaos: $(BIN)/.synced ## Break real processes for a minute, then show that 
 test-release: $(BIN)/.synced ## Install the packages, run the image in each overlay, restart and upgrade under load
 	$(BIN)/pytest -n 2 --dist loadfile -m release tests/e2e tests/deploy
 
+# Without the tests of the embedded PostgreSQL, which reach no server through PgBouncer.
 test-pgbouncer: $(BIN)/.synced ## Run the tests of the catalog's database through PgBouncer; without it they are skipped
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --pgbouncer \
 	  --ignore tests/integration/catalog_svc/test_embedded_postgres.py \

@@ -77,7 +77,7 @@ from catalog_svc.usecases.worker import SyncSupervisor, Worker
 
 _MAX_READ_AGE_HEARTBEATS = 3
 """After this many heartbeats without a successful read of a sync its watchers get STORAGE_UNAVAILABLE."""
-_MIN_MAX_READ_AGE = timedelta(seconds=10)
+_MIN_READ_AGE_LIMIT = timedelta(seconds=10)
 """However short the heartbeats are: a slow or repeated read ends no stream."""
 
 _REFRESH_CLAIM_TTL = timedelta(minutes=2)
@@ -126,7 +126,7 @@ def wire_replica(
         state_metrics: Where the state of the whole catalog is shown.
     """
     drain, syncs = Drain(), SyncStore(database)
-    max_read_age = max(_MIN_MAX_READ_AGE, _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval)
+    max_read_age = max(_MIN_READ_AGE_LIMIT, _MAX_READ_AGE_HEARTBEATS * settings.heartbeat_interval)
     limiter = WatcherLimiter(
         max_watchers=settings.max_watchers, max_watchers_per_shop=settings.max_watchers_per_shop
     )

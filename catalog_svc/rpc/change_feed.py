@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync_common.failure import InvalidRequest
+from catalogsync_common.timestamps import to_timestamp
 
 from catalog_svc.domain.change_feed import (
     ChangeCursor,
@@ -23,7 +24,6 @@ from catalog_svc.domain.status import ShopFilter
 from catalog_svc.domain.sync import SyncPosition
 from catalog_svc.rpc import convert
 from catalog_svc.rpc.catalog_pages import chunks
-from catalog_svc.rpc.convert_catalog import to_timestamp
 from catalog_svc.rpc.feed_positions import pack, unpack
 from catalog_svc.rpc.page_tokens import PositionNumber
 from catalog_svc.rpc.shop_access import restricted

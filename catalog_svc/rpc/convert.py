@@ -27,6 +27,7 @@ from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.errors.v1 import error_reason_pb2, issue_reason_pb2
 from catalogsync_common.failure import Failure
 from catalogsync_common.status import to_status
+from catalogsync_common.timestamps import to_timestamp as _time
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import status_pb2
 
@@ -38,7 +39,6 @@ from catalog_svc.domain.status import ConnectionHealth, ShopDetails, ShopStatus
 from catalog_svc.domain.sync import RecordCounts, Sync, SyncError, SyncState, Waiting
 from catalog_svc.domain.webhook_health import WebhookHealth
 from catalog_svc.rpc import convert, convert_analysis, convert_audit
-from catalog_svc.rpc.convert_catalog import to_timestamp as _time
 from catalog_svc.usecases.stream_lifetime import ReconnectReason
 from catalog_svc.usecases.watch_sync import Snapshot
 

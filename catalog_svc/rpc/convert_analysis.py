@@ -8,9 +8,9 @@ from typing import Final
 
 from catalogsync.catalog.v1 import analysis_pb2 as analysis_pb
 from catalogsync.catalog.v1 import analysis_service_pb2 as pb
+from catalogsync_common.timestamps import to_timestamp
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from catalog_svc.domain.analysis import (
     AnalysisCounts,
@@ -56,7 +56,7 @@ def _summary(value: AnalysisSummary) -> analysis_pb.AnalysisSummary:
         subcategory=value.subcategory,
         quality_score=format(value.quality_score, "f"),
         confidence_score=format(value.confidence_score, "f"),
-        analyze_time=_time(value.analyzed_at),
+        analyze_time=to_timestamp(value.analyzed_at),
     )
 
 
@@ -75,7 +75,7 @@ def task(value: LeasedTask) -> pb.AnalysisTask:
         vendor=value.vendor,
         tags=value.tags[:_MAX_TAGS],
         attempt=value.attempt,
-        lease_expire_time=_time(value.expires_at),
+        lease_expire_time=to_timestamp(value.expires_at),
     )
 
 
@@ -85,7 +85,7 @@ def extension(leases: Collection[TaskLease], extended: Mapping[TaskLease, dateti
     return pb.ExtendLeasesResponse(
         extended_lease_ids=[encode_lease(lease) for lease in leases if lease in extended],
         lost_lease_ids=[encode_lease(lease) for lease in leases if lease not in extended],
-        lease_expire_time=_time(until) if until else None,
+        lease_expire_time=to_timestamp(until),
     )
 
 
@@ -114,7 +114,7 @@ def analysis(value: ImageAnalysis) -> pb.ImageAnalysis:
         analyzer=value.image.analyzer,
         state=_STATES[value.state],
         result=_result(value.result) if value.result else None,
-        analyze_time=_time(value.analyzed_at) if value.analyzed_at else None,
+        analyze_time=to_timestamp(value.analyzed_at),
         failure=_failure(value.failure, value.state) if value.failure else None,
         attempt_count=value.attempt_count,
         item_id=value.item_id,
@@ -144,9 +144,3 @@ def _failure(value: TaskFailure, state_of_task: AnalysisState) -> pb.TaskFailure
     return pb.TaskFailure(
         reason=value.reason, message=value.message, permanent=state_of_task is AnalysisState.FAILED
     )
-
-
-def _time(value: datetime) -> Timestamp:
-    message = Timestamp()
-    message.FromDatetime(value)
-    return message

@@ -10,9 +10,9 @@
 from __future__ import annotations
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
+from catalogsync_common.timestamps import to_timestamp
 
 from catalog_svc.domain.audit import AuditProgress, AuditResult, AuditSummary, Difference
-from catalog_svc.rpc.convert_catalog import to_timestamp
 
 
 def response(event: AuditProgress | AuditResult) -> pb.VerifyCatalogResponse:

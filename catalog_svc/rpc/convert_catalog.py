@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 from catalogsync.catalog.v1 import catalog_service_pb2 as pb
 from catalogsync.types.v1 import product_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
+from catalogsync_common.timestamps import fill_time, to_timestamp
 
 from catalog_svc.domain.catalog_reads import Item, Product
 from catalog_svc.rpc import convert_analysis
@@ -17,7 +16,6 @@ from catalog_svc.rpc import convert_analysis
 _PRODUCT_STATUSES: Final = {
     name.removeprefix("PRODUCT_STATUS_"): status for name, status in product_pb2.ProductStatus.items()
 }
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def item(value: Item) -> pb.Item:
@@ -52,12 +50,12 @@ def item(value: Item) -> pb.Item:
         _set_money(message.compare_at_price, value.compare_at_price, value.currency_code)
     for name, option in value.options:
         message.options.add(name=name, value=option)
-    _set_time(message.create_time, value.created_at)
-    _set_time(message.update_time, value.updated_at)
+    fill_time(message.create_time, value.created_at)
+    fill_time(message.update_time, value.updated_at)
     if value.source_updated_at is not None:
-        _set_time(message.source_update_time, value.source_updated_at)
+        fill_time(message.source_update_time, value.source_updated_at)
     if value.deleted_at is not None:
-        _set_time(message.delete_time, value.deleted_at)
+        fill_time(message.delete_time, value.deleted_at)
     return message
 
 
@@ -91,22 +89,6 @@ def product(value: Product) -> pb.Product:
         update_time=to_timestamp(value.updated_at),
         delete_time=to_timestamp(value.deleted_at),
     )
-
-
-def to_timestamp(value: datetime | None) -> Timestamp | None:
-    """Convert a time; None stays None."""
-    if value is None:
-        return None
-    message = Timestamp()
-    _set_time(message, value)
-    return message
-
-
-def _set_time(message: Timestamp, value: datetime) -> None:
-    # Exactly; FromDatetime does the same at four times the cost.
-    since = value - _EPOCH
-    message.seconds = since.days * 86_400 + since.seconds
-    message.nanos = since.microseconds * 1_000
 
 
 def _set_money(message: product_pb2.Money, amount: Decimal, currency_code: str) -> None:

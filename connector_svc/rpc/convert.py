@@ -7,14 +7,13 @@ filled in place, because building and copying them costs twice as much.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
 
 from catalogsync.connector.v1 import connector_service_pb2 as pb
 from catalogsync.errors.v1 import issue_reason_pb2
 from catalogsync.types.v1 import product_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
+from catalogsync_common.timestamps import fill_time
 
 from connector_svc.domain.fetch import End, Header, Offer, StockLevel, Wait, WaitReason
 from connector_svc.domain.product import Image, InventoryPolicy, Product, ProductStatus, SelectedOption, Variant
@@ -187,8 +186,6 @@ def platform_message(platform: Platform, *, webhooks: bool) -> pb.Platform:
     )
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 _STATUS: Final[Mapping[ProductStatus, product_pb2.ProductStatus.ValueType]] = {
     status: product_pb2.ProductStatus.Value(f"PRODUCT_STATUS_{status.name}") for status in ProductStatus
 }
@@ -283,11 +280,3 @@ def fill_image(out: pb.Image, image: Image) -> None:
         out.height = image.height
     if image.version:
         out.version = image.version
-
-
-def fill_time(out: Timestamp, moment: datetime) -> None:
-    """Fill `out` with an aware time, exactly; FromDatetime does the same at three times the cost."""
-    since_epoch = moment - _EPOCH
-    out.seconds = since_epoch.days * 86_400 + since_epoch.seconds
-    if since_epoch.microseconds:
-        out.nanos = since_epoch.microseconds * 1_000

@@ -156,7 +156,7 @@ class BulkReader:
             products = self._next_slice(join, page.last_id)
             if not products:
                 page.is_last = True
-                break
+                return page
             for product in products:
                 page.last_id, size_bytes = product.product_id, size_bytes + product.size_bytes
                 record = to_bulk_record(product)

@@ -164,7 +164,7 @@ async def test_a_table_in_use_blocks_a_migration_with_an_error_that_says_what_to
     await engine.dispose()
 
 
-async def test_a_migration_gives_way_to_those_who_use_a_table_and_tries_again(
+async def test_a_migration_that_cannot_lock_a_table_is_rolled_back_and_tried_again(
     empty_database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = open_engine(empty_database_url)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -22,7 +22,7 @@ from connector_svc.domain.product import (
     Variant,
 )
 from connector_svc.domain.records import IssueReason, RecordIssue
-from connector_svc.rpc.convert import fill_product, fill_time, issue_message, stock_level_message
+from connector_svc.rpc.convert import fill_product, issue_message, stock_level_message
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 5, 123456, tzinfo=UTC)
 IMAGE = Image(
@@ -125,23 +125,6 @@ def test_a_price_in_exponent_form_is_written_without_exponent() -> None:
         StockLevel(product_id="p", variant_id="v", stock_quantity=None, available=True, offer=offer)
     )
     assert (level.offer.price_amount, level.offer.compare_at_price_amount) == ("1000", "0.0000001")
-
-
-@pytest.mark.parametrize(
-    "moment",
-    [
-        MOMENT,
-        datetime(1, 1, 1, tzinfo=UTC),
-        datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
-        datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
-        datetime(2026, 11, 1, 12, 0, tzinfo=timezone(timedelta(hours=5))),
-    ],
-)
-def test_times_are_exact_to_the_microsecond(moment: datetime) -> None:
-    ours, theirs = Timestamp(), Timestamp()
-    fill_time(ours, moment)
-    theirs.FromDatetime(moment)
-    assert ours == theirs
 
 
 def test_every_status_policy_reason_and_wait_has_its_own_name_in_the_contract() -> None:
